@@ -1,0 +1,4 @@
+#pragma once
+
+/// Random numbers: `Rng`, its distributions, `AliasTable`, `Reservoir`.
+#include "valence/core/random/rng.hpp"

@@ -1,0 +1,410 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <numeric>
+#include <span>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "valence/core/error.hpp"
+#include "valence/core/random/exact.hpp"
+#include "valence/core/random/philox.hpp"
+#include "valence/core/random/ziggurat.hpp"
+
+namespace valence {
+
+namespace detail {
+
+/// Exact 64 x 64 -> 128 bit product.
+struct Wide {
+  std::uint64_t high, low;
+};
+inline Wide multiply_wide(std::uint64_t a, std::uint64_t b) {
+#if defined(__SIZEOF_INT128__)
+  __extension__ typedef unsigned __int128 U128;
+  const U128 product = static_cast<U128>(a) * b;
+  return {static_cast<std::uint64_t>(product >> 64), static_cast<std::uint64_t>(product)};
+#else
+  const std::uint64_t al = a & 0xFFFFFFFF, ah = a >> 32, bl = b & 0xFFFFFFFF, bh = b >> 32;
+  const std::uint64_t ll = al * bl, lh = al * bh, hl = ah * bl;
+  const std::uint64_t middle = (ll >> 32) + (lh & 0xFFFFFFFF) + (hl & 0xFFFFFFFF);
+  return {ah * bh + (lh >> 32) + (hl >> 32) + (middle >> 32), middle << 32 | (ll & 0xFFFFFFFF)};
+#endif
+}
+
+/// More random bits for one draw that its own output was not enough for: a stream of its own, made from the draw's
+/// position.
+class SideStream {
+ public:
+  explicit SideStream(const StreamIdentity& identity) : identity_(identity) {}
+  std::uint64_t operator()() {
+    if (count_ % 2 == 0) outputs_ = philox_block(identity_, count_ / 2);
+    return outputs_[count_++ % 2];
+  }
+
+ private:
+  StreamIdentity identity_;
+  std::uint64_t count_ = 0;
+  std::array<std::uint64_t, 2> outputs_{};
+};
+
+/// The ziggurat for the 64 bits `x` in the rare case (1 %) that they alone do not decide; continues with `more` until
+/// it does. Bits 0-7 choose the layer, bit 8 the sign, bits 11-63 the place: no bit is used twice.
+inline double normal_undecided(std::uint64_t x, SideStream more) {
+  const Ziggurat& table = normal_ziggurat;
+  for (;; x = more()) {
+    const std::size_t i = x & 255;
+    double magnitude = static_cast<double>(static_cast<std::int64_t>(x >> 11)) * table.layer[i].scale;
+    bool inside = x >> 11 < table.layer[i].inside;
+    if (!inside && i == 0) {  // the tail beyond r: Marsaglia (1964)
+      double excess, y;
+      do {
+        excess = -exact_log(open_unit<double>(more())) / table.tail;
+        y = -exact_log(open_unit<double>(more()));
+      } while (y + y < times(excess, excess));
+      magnitude = table.tail + excess;
+      inside = true;
+    } else if (!inside) {
+      const double height = table.density[i] + times(table.density[i + 1] - table.density[i], unit<double>(more()));
+      inside = height < exact_exp(times(magnitude, magnitude) * -0.5);
+    }
+    if (inside) return (x & 256) != 0 ? -magnitude : magnitude;
+  }
+}
+
+/// As above for the exponential distribution; the place is an odd number, so the result is never 0.
+inline double exponential_undecided(std::uint64_t x, SideStream more) {
+  const Ziggurat& table = exponential_ziggurat;
+  double beyond = 0;  // the distribution has no memory: beyond r it starts again
+  for (;; x = more()) {
+    const std::size_t i = x & 255;
+    const double magnitude = times(static_cast<double>(static_cast<std::int64_t>(x >> 11 | 1)), table.layer[i].scale);
+    if ((x >> 11 | 1) < table.layer[i].inside) return beyond + magnitude;
+    if (i == 0) {
+      beyond += table.tail;
+      continue;
+    }
+    const double height = table.density[i] + times(table.density[i + 1] - table.density[i], unit<double>(more()));
+    if (height < exact_exp(-magnitude)) return beyond + magnitude;
+  }
+}
+
+}  // namespace detail
+
+/// The library's generator of random numbers: Philox4x32-10 (Salmon et al. 2011), counter-based and splittable. Same
+/// seed, same bits: on every compiler, standard library, width of register and number of threads, for the raw outputs
+/// and for every distribution. Satisfies `std::uniform_random_bit_generator`. Not for cryptography.
+///
+/// **A stream** is a sequence of 2^63 outputs of 64 bits; `position()` counts the outputs used. Output 2 b and 2 b + 1
+/// are the low and the high half of Philox block (counter b, key). A stream's identity is 128 bits: the key and the
+/// upper half of the counter (0 for `Rng{seed}`).
+///
+/// **Consumption.** Each of `operator()`, `uniform`, `open_uniform`, `below`, `integer`, `bernoulli`, `normal`,
+/// `exponential`, `gumbel`, `geometric`, `categorical` and a draw from an `AliasTable` uses exactly one output, for
+/// every type and every value of the parameters. Where a method must reject and try again, the further bits come from a
+/// side stream made from the draw's position. So draw n depends on the seed and n alone: `discard(n)` skips n normals
+/// as well as n raw outputs, and two programs that draw different distributions stay in step. `fill_xxx(out)` gives the
+/// bits that `out.size()` scalar draws would give and leaves the generator where they would. `gamma`, `beta`,
+/// `dirichlet`, `poisson`, `binomial`, are compositions and use as many outputs as they need; `categorical_logits` uses
+/// one for each logit, `shuffle` and `permutation` of n use max(n - 1, 0), `sample(n, k)` uses k.
+///
+/// **Splitting.** `split(i)` gives child i of a stream; it depends on the parent's identity alone, not on its position,
+/// and does not advance it. Children split again. Children of one parent never collide; among k streams of one tree,
+/// the probability that any two have the same identity is about k^2 / 2^129 (2^40 streams: 10^-15).
+///
+/// `float` results are made from the same output as `double` ones: `uniform<float>()` is `uniform()` rounded down to 24
+/// bits. One generator is not to be used by two threads at once; give each its own `split(i)`. 300 bytes, copyable,
+/// compared by state.
+class Rng {
+ public:
+  using result_type = std::uint64_t;
+  static constexpr result_type(min)() { return 0; }
+  static constexpr result_type(max)() { return ~result_type{0}; }
+
+  /// The stream with this seed, at position 0. Every seed is as good as any other.
+  explicit constexpr Rng(std::uint64_t seed = 0) : Rng(detail::StreamIdentity{seed, 0}) {}
+
+  /// The next 64 random bits.
+  result_type operator()() {
+    if (position_ / detail::philox_group_outputs != held_group_) hold_group();
+    return held_[position_++ % detail::philox_group_outputs];
+  }
+
+  /// How many outputs were used. Below 2^63.
+  std::uint64_t position() const { return position_; }
+  /// Goes to output `position`, forwards or backwards, in O(1); modulo 2^63.
+  void seek(std::uint64_t position) { position_ = position & position_mask; }
+  /// Skips `n` outputs in O(1).
+  void discard(std::uint64_t n) { seek(position_ + n); }
+
+  /// Child `i`: an independent stream at position 0 (see the class's description). O(1), about 30 ns.
+  Rng split(std::uint64_t i) const {
+    // The children's identities are the outputs of a stream that nobody draws from: its own identity comes from a block
+    // in the half of the counters that positions do not reach.
+    const auto splitter = detail::philox_block(identity_, ~std::uint64_t{0});
+    const auto child = detail::philox_block({splitter[0], splitter[1]}, i);
+    return Rng(detail::StreamIdentity{child[0], child[1]});
+  }
+
+  /// Same stream and same position: everything drawn from now on is equal.
+  friend bool operator==(const Rng& a, const Rng& b) {
+    return a.identity_ == b.identity_ && a.position_ == b.position_;
+  }
+
+  /// The whole state in three numbers of 64 bits. What was loaded goes on at the exact output.
+  template <class A> void archive(A& ar) {
+    ar(identity_.key, identity_.upper, position_);
+    position_ &= position_mask;
+    held_group_ = no_group;
+  }
+
+  /// Uniform on [0, 1): multiples of 2^-53 (float: 2^-24), never 1. One output.
+  template <std::floating_point S = double> S uniform() { return detail::unit<S>((*this)()); }
+
+  /// Uniform on (0, 1): odd multiples of 2^-53 (float: 2^-24), never 0 or 1; for logarithms. One output.
+  template <std::floating_point S = double> S open_uniform() { return detail::open_unit<S>((*this)()); }
+
+  /// Uniform on [low, high): low + (high - low) u, and never `high` after rounding. One output.
+  /// Throws unless low < high, both are finite and so is their difference.
+  template <std::floating_point S = double> S uniform(std::type_identity_t<S> low, std::type_identity_t<S> high) {
+    check_interval("Rng::uniform", low, high);
+    return scale_to(low, high, detail::unit<S>((*this)()));
+  }
+
+  /// Unbiased on 0, 1, ..., n - 1, for every n from 1 to 2^64 - 1. One output. Throws for n = 0.
+  /// Source: Lemire (2019), "Fast random integer generation in an interval".
+  std::uint64_t below(std::uint64_t n) {
+    check_bound("Rng::below", n);
+    const std::uint64_t x = (*this)();
+    return lemire(x, n, position_ - 1);
+  }
+
+  /// Unbiased on low, low + 1, ..., high, both ends included. One output. Throws if low > high.
+  std::int64_t integer(std::int64_t low, std::int64_t high) {
+    if (low > high) fail("Rng::integer", "low is {} and high is {}; expected low <= high", low, high);
+    const std::uint64_t n = static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low) + 1;
+    const std::uint64_t x = (*this)();
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(low) + (n == 0 ? x : lemire(x, n, position_ - 1)));
+  }
+
+  /// True with probability `p`: never for 0, always for 1. One output. Throws unless 0 <= p <= 1.
+  bool bernoulli(double p) {
+    if (!(p >= 0 && p <= 1)) [[unlikely]]
+      check_range("Rng::bernoulli", "p", p, 0, 1);
+    return uniform() < p;
+  }
+
+  /// Standard normal, by the ziggurat of Marsaglia and Tsang (2000) with 256 layers and exact tail. One output.
+  /// `normal<float>()` is `normal()` rounded.
+  template <std::floating_point S = double> S normal() {
+    const std::uint64_t x = (*this)();
+    return static_cast<S>(normal_from(x, position_ - 1));
+  }
+
+  /// Normal with this mean and standard deviation. One output. Throws unless both are finite and the deviation is >= 0.
+  template <std::floating_point S = double>
+  S normal(std::type_identity_t<S> mean, std::type_identity_t<S> standard_deviation) {
+    check_normal("Rng::normal", mean, standard_deviation);
+    return mean + detail::times(standard_deviation, normal<S>());
+  }
+
+  /// Exponential with mean 1, on (0, inf), by the ziggurat. One output.
+  template <std::floating_point S = double> S exponential() {
+    const std::uint64_t x = (*this)();
+    return static_cast<S>(exponential_from(x, position_ - 1));
+  }
+
+  /// Exponential with this rate, so the mean is 1 / rate. One output. Throws unless the rate is finite and > 0.
+  template <std::floating_point S = double> S exponential(std::type_identity_t<S> rate) {
+    check_positive("Rng::exponential", "rate", rate);
+    return exponential<S>() / rate;
+  }
+
+  /// `out[i] = (*this)()`.
+  void fill(std::span<std::uint64_t> out) {
+    fill_each(out.data(), out.size(), [](std::uint64_t x, std::uint64_t) { return x; });
+  }
+  /// `out[i] = uniform()`.
+  void fill_uniform(std::span<double> out) { fill_unit(out); }
+  void fill_uniform(std::span<float> out) { fill_unit(out); }
+  /// `out[i] = uniform(low, high)`.
+  void fill_uniform(std::span<double> out, double low, double high) { fill_interval(out, low, high); }
+  void fill_uniform(std::span<float> out, float low, float high) { fill_interval(out, low, high); }
+  /// `out[i] = normal()`.
+  void fill_normal(std::span<double> out) { fill_standard_normal(out); }
+  void fill_normal(std::span<float> out) { fill_standard_normal(out); }
+  /// `out[i] = normal(mean, standard_deviation)`.
+  void fill_normal(std::span<double> out, double mean, double standard_deviation) {
+    fill_scaled_normal(out, mean, standard_deviation);
+  }
+  void fill_normal(std::span<float> out, float mean, float standard_deviation) {
+    fill_scaled_normal(out, mean, standard_deviation);
+  }
+  /// `out[i] = exponential()`.
+  void fill_exponential(std::span<double> out) { fill_standard_exponential(out); }
+  void fill_exponential(std::span<float> out) { fill_standard_exponential(out); }
+  /// `out[i] = below(n)`. Throws for n = 0, and if n - 1 does not fit the type.
+  void fill_below(std::span<std::uint64_t> out, std::uint64_t n) { fill_integers(out, n); }
+  void fill_below(std::span<std::int64_t> out, std::uint64_t n) { fill_integers(out, n); }
+  void fill_below(std::span<std::uint32_t> out, std::uint64_t n) { fill_integers(out, n); }
+  void fill_below(std::span<std::int32_t> out, std::uint64_t n) { fill_integers(out, n); }
+
+  /// Puts the elements in an order that is uniform over all of them (Fisher-Yates). Uses max(size - 1, 0) outputs.
+  template <class T, std::size_t Extent> void shuffle(std::span<T, Extent> items) {
+    using std::swap;
+    for (std::size_t i = items.size(); i > 1; --i) {
+      const std::uint64_t x = (*this)();
+      const auto j = static_cast<std::size_t>(lemire(x, i, position_ - 1));
+      if (j != i - 1) swap(items[i - 1], items[j]);
+    }
+  }
+  template <class T> void shuffle(std::vector<T>& items) { shuffle(std::span<T>(items)); }
+
+  /// The numbers 0 ... n - 1 in uniformly random order.
+  std::vector<std::size_t> permutation(std::size_t n) {
+    std::vector<std::size_t> order(n);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    shuffle(order);
+    return order;
+  }
+
+ private:
+  static constexpr std::uint64_t position_mask = (std::uint64_t{1} << 63) - 1;
+  static constexpr std::uint64_t no_group = ~std::uint64_t{0};
+  static constexpr std::size_t chunk = 8 * detail::philox_group_outputs;
+
+  explicit constexpr Rng(const detail::StreamIdentity& identity) : identity_(identity) {}
+
+  void hold_group() {
+    position_ &= position_mask;
+    held_group_ = position_ / detail::philox_group_outputs;
+    detail::philox_groups(identity_, held_group_ * detail::philox_group_blocks, 1, held_.data());
+  }
+
+  /// Further random bits for the draw at `position`; its counter is in the half that positions do not reach.
+  detail::SideStream side(std::uint64_t position) const {
+    const auto identity = detail::philox_block(identity_, ~position_mask | position);
+    return detail::SideStream({identity[0], identity[1]});
+  }
+
+  std::uint64_t lemire(std::uint64_t x, std::uint64_t n, std::uint64_t position) const {
+    detail::Wide product = detail::multiply_wide(x, n);
+    if (product.low < n) [[unlikely]] {
+      const std::uint64_t surplus = (0 - n) % n;  // 2^64 mod n: so many low words would come up once too often
+      if (product.low < surplus) {
+        auto more = side(position);
+        do product = detail::multiply_wide(more(), n);
+        while (product.low < surplus);
+      }
+    }
+    return product.high;
+  }
+
+  double normal_from(std::uint64_t x, std::uint64_t position) const {
+    const detail::ZigguratLayer& layer = detail::normal_ziggurat.layer[x & 255];
+    if (x >> 11 >= layer.inside) [[unlikely]]
+      return detail::normal_undecided(x, side(position));
+    const double magnitude = detail::times(static_cast<double>(static_cast<std::int64_t>(x >> 11)), layer.scale);
+    return std::bit_cast<double>(std::bit_cast<std::uint64_t>(magnitude) | (x & 256) << 55);
+  }
+
+  double exponential_from(std::uint64_t x, std::uint64_t position) const {
+    const detail::ZigguratLayer& layer = detail::exponential_ziggurat.layer[x & 255];
+    if ((x >> 11 | 1) >= layer.inside) [[unlikely]]
+      return detail::exponential_undecided(x, side(position));
+    return detail::times(static_cast<double>(static_cast<std::int64_t>(x >> 11 | 1)), layer.scale);
+  }
+
+  template <class S> static S scale_to(S low, S high, S u) {
+    const S value = low + detail::times(high - low, u);
+    return value < high ? value : std::nextafter(high, low);
+  }
+
+  /// `out[i] = from(output i, its position)`: whole groups through a buffer, the ends through the group that the
+  /// generator holds.
+  template <class T, class From> void fill_each(T* out, std::size_t count, From from) {
+    constexpr std::size_t group = detail::philox_group_outputs;
+    while (count > 0 && (position_ % group != 0 || count < group)) {
+      const std::uint64_t x = (*this)();
+      *out++ = from(x, position_ - 1);
+      --count;
+    }
+    alignas(64) std::uint64_t outputs[chunk];
+    while (count >= group) {
+      position_ &= position_mask;
+      const std::size_t now = (std::min)(count, chunk) / group * group;
+      detail::philox_groups(identity_, position_ / 2, now / group, outputs);
+      for (std::size_t i = 0; i < now; ++i) out[i] = from(outputs[i], position_ + i);
+      position_ += now;
+      out += now;
+      count -= now;
+    }
+    for (; count > 0; --count) {
+      const std::uint64_t x = (*this)();
+      *out++ = from(x, position_ - 1);
+    }
+  }
+
+  template <class S> void fill_unit(std::span<S> out) {
+    fill_each(out.data(), out.size(), [](std::uint64_t x, std::uint64_t) { return detail::unit<S>(x); });
+  }
+  template <class S> void fill_interval(std::span<S> out, S low, S high) {
+    check_interval("Rng::fill_uniform", low, high);
+    fill_each(out.data(), out.size(),
+              [=](std::uint64_t x, std::uint64_t) { return scale_to(low, high, detail::unit<S>(x)); });
+  }
+  template <class S> void fill_standard_normal(std::span<S> out) {
+    fill_each(out.data(), out.size(),
+              [this](std::uint64_t x, std::uint64_t position) { return static_cast<S>(normal_from(x, position)); });
+  }
+  template <class S> void fill_scaled_normal(std::span<S> out, S mean, S standard_deviation) {
+    check_normal("Rng::fill_normal", mean, standard_deviation);
+    fill_each(out.data(), out.size(), [=, this](std::uint64_t x, std::uint64_t position) {
+      return mean + detail::times(standard_deviation, static_cast<S>(normal_from(x, position)));
+    });
+  }
+  template <class S> void fill_standard_exponential(std::span<S> out) {
+    fill_each(out.data(), out.size(), [this](std::uint64_t x, std::uint64_t position) {
+      return static_cast<S>(exponential_from(x, position));
+    });
+  }
+  template <class T> void fill_integers(std::span<T> out, std::uint64_t n) {
+    check_bound("Rng::fill_below", n);
+    constexpr auto largest = static_cast<std::uint64_t>((std::numeric_limits<T>::max)());
+    if (n - 1 > largest)
+      fail("Rng::fill_below", "n is {}; expected at most {} for this type of integer", n, largest + 1);
+    fill_each(out.data(), out.size(),
+              [this, n](std::uint64_t x, std::uint64_t position) { return static_cast<T>(lemire(x, n, position)); });
+  }
+
+  static void check_bound(std::string_view where, std::uint64_t n) {
+    if (n == 0) [[unlikely]]
+      fail(where, "n is 0; expected at least 1");
+  }
+  template <class S> static void check_interval(std::string_view where, S low, S high) {
+    if (!(low < high) || !std::isfinite(high - low)) [[unlikely]]
+      fail(where, "low is {} and high is {}; expected finite numbers with low < high and a finite difference", low,
+           high);
+  }
+  template <class S> static void check_normal(std::string_view where, S mean, S standard_deviation) {
+    check_finite(where, "mean", mean);
+    if (!(standard_deviation >= 0) || !std::isfinite(standard_deviation)) [[unlikely]]
+      fail(where, "standard_deviation is {}; expected a finite number >= 0", standard_deviation);
+  }
+
+  detail::StreamIdentity identity_;
+  std::uint64_t position_ = 0;
+  std::uint64_t held_group_ = no_group;  // which group of outputs `held_` has; not state, it follows from the rest
+  std::array<std::uint64_t, detail::philox_group_outputs> held_{};
+};
+
+}  // namespace valence
