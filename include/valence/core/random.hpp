@@ -1,4 +1,5 @@
 #pragma once
 
-/// Random numbers: `Rng`, its distributions, `AliasTable`, `Reservoir`.
+/// Random numbers: `Rng` with its distributions, `AliasTable`, `Reservoir`.
 #include "valence/core/random/rng.hpp"
+#include "valence/core/random/tables.hpp"

@@ -41,6 +41,34 @@ inline Wide multiply_wide(std::uint64_t a, std::uint64_t b) {
 #endif
 }
 
+/// The sum of `weights`, which must not be empty, have a negative, infinite or NaN entry, or be all zero.
+template <class S> double total_weight(std::string_view where, std::span<const S> weights) {
+  double total = 0;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    if (!(weights[i] >= 0 && weights[i] <= (std::numeric_limits<S>::max)())) [[unlikely]]
+      fail(where, "weights[{}] is {}; expected a finite number >= 0", i, weights[i]);
+    total += static_cast<double>(weights[i]);
+  }
+  if (weights.empty()) fail(where, "weights is empty; expected at least one");
+  if (total == 0) fail(where, "weights are all 0; expected at least one greater than 0");
+  check_finite(where, "the sum of weights", total);
+  return total;
+}
+
+/// The first index whose running sum is above u * total, for u in [0, 1). Never one of weight 0: the sum doesn't grow
+/// there; and where rounding lets u * total reach the sum, the last index with a weight (pitfall N3).
+template <class S> std::size_t inverse_cdf(std::span<const S> weights, double total, double u) {
+  const double target = times(u, total);
+  double sum = 0;
+  std::size_t last = 0;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    if (weights[i] > 0) last = i;
+    sum += static_cast<double>(weights[i]);
+    if (target < sum) return i;
+  }
+  return last;
+}
+
 /// More random bits for one draw that its own output was not enough for: a stream of its own, made from the draw's
 /// position.
 class SideStream {
@@ -130,8 +158,10 @@ class Rng {
   static constexpr result_type(min)() { return 0; }
   static constexpr result_type(max)() { return ~result_type{0}; }
 
-  /// The stream with this seed, at position 0. Every seed is as good as any other.
-  explicit constexpr Rng(std::uint64_t seed = 0) : Rng(detail::StreamIdentity{seed, 0}) {}
+  /// The stream with this seed, at position 0. Every seed is as good as any other; a negative one counts modulo 2^64.
+  template <std::integral Seed>
+  explicit constexpr Rng(Seed seed) : Rng(detail::StreamIdentity{static_cast<std::uint64_t>(seed), 0}) {}
+  constexpr Rng() : Rng(0) {}
 
   /// The next 64 random bits.
   result_type operator()() {
@@ -147,13 +177,7 @@ class Rng {
   void discard(std::uint64_t n) { seek(position_ + n); }
 
   /// Child `i`: an independent stream at position 0 (see the class's description). O(1), about 30 ns.
-  Rng split(std::uint64_t i) const {
-    // The children's identities are the outputs of a stream that nobody draws from: its own identity comes from a block
-    // in the half of the counters that positions do not reach.
-    const auto splitter = detail::philox_block(identity_, ~std::uint64_t{0});
-    const auto child = detail::philox_block({splitter[0], splitter[1]}, i);
-    return Rng(detail::StreamIdentity{child[0], child[1]});
-  }
+  template <std::integral Index> Rng split(Index i) const { return child(static_cast<std::uint64_t>(i)); }
 
   /// Same stream and same position: everything drawn from now on is equal.
   friend bool operator==(const Rng& a, const Rng& b) {
@@ -180,12 +204,12 @@ class Rng {
     return scale_to(low, high, detail::unit<S>((*this)()));
   }
 
-  /// Unbiased on 0, 1, ..., n - 1, for every n from 1 to 2^64 - 1. One output. Throws for n = 0.
-  /// Source: Lemire (2019), "Fast random integer generation in an interval".
-  std::uint64_t below(std::uint64_t n) {
+  /// Unbiased on 0, 1, ..., n - 1, for every n >= 1 of any integer type; the result has the type of `n`. One output.
+  /// Throws for n <= 0. Source: Lemire (2019), "Fast random integer generation in an interval".
+  template <std::integral T> T below(T n) {
     check_bound("Rng::below", n);
     const std::uint64_t x = (*this)();
-    return lemire(x, n, position_ - 1);
+    return static_cast<T>(lemire(x, static_cast<std::uint64_t>(n), position_ - 1));
   }
 
   /// Unbiased on low, low + 1, ..., high, both ends included. One output. Throws if low > high.
@@ -229,6 +253,72 @@ class Rng {
     return exponential<S>() / rate;
   }
 
+  /// Standard Gumbel: -log of an exponential. One output.
+  double gumbel() { return -detail::exact_log(exponential()); }
+
+  /// Failures before the first success, each trial of probability `p`: mean (1 - p) / p. One output. At most 2^64 - 1
+  /// (it matters for p below about 1e-18). Throws unless 0 < p <= 1. Source: the integer part of an exponential
+  /// (Devroye 1986, section X.2).
+  std::uint64_t geometric(double p) {
+    if (!(p > 0 && p <= 1)) [[unlikely]]
+      fail("Rng::geometric", "p is {}; expected a number in (0, 1]", p);
+    return waiting_time(-detail::exact_log1p(-p));
+  }
+
+  /// Index `i` with probability weights[i] / sum, by a running sum; never one of weight 0. One output. For many draws
+  /// from the same weights see `AliasTable`. Throws if the weights are empty, all zero, or one is negative, infinite or
+  /// NaN.
+  std::size_t categorical(std::span<const double> weights) { return categorical_of(weights); }
+  std::size_t categorical(std::span<const float> weights) { return categorical_of(weights); }
+
+  /// Index `i` with probability softmax(logits)[i], by the Gumbel-max trick: nothing can overflow, and -inf is never
+  /// chosen. One output for each logit. Throws if the logits are empty, all -inf, or one is NaN or +inf.
+  std::size_t categorical_logits(std::span<const double> logits) { return categorical_logits_of(logits); }
+  std::size_t categorical_logits(std::span<const float> logits) { return categorical_logits_of(logits); }
+
+  /// Gamma with this shape and scale: mean shape * scale. For a very small shape most of the mass is below the smallest
+  /// double: then the result is 0. Throws unless both are finite and > 0.
+  /// Source: Marsaglia, Tsang (2000), "A simple method for generating gamma variables", with its section 6 for shape
+  /// < 1.
+  double gamma(double shape, double scale = 1) {
+    check_positive("Rng::gamma", "shape", shape);
+    check_positive("Rng::gamma", "scale", scale);
+    if (shape >= 1) return gamma_from_one(shape) * scale;
+    const double larger = gamma_from_one(shape + 1);
+    return larger * detail::exact_exp(-exponential() / shape) * scale;
+  }
+
+  /// Beta on [0, 1], as a ratio of gammas, through their logarithms where a shape is below 1. Throws unless both shapes
+  /// are finite and > 0.
+  double beta(double a, double b) {
+    check_positive("Rng::beta", "a", a);
+    check_positive("Rng::beta", "b", b);
+    if (a >= 1 && b >= 1) return beta_from_one(a, b);
+    const double log_x = log_gamma_draw(a), log_y = log_gamma_draw(b);
+    if (!std::isfinite(log_x) && !std::isfinite(log_y)) {  // both underflowed even as logarithms: the limit is a coin
+      const double zero_or_one[] = {b, a};
+      return static_cast<double>(categorical(zero_or_one));
+    }
+    return 1 / (1 + detail::exact_exp(log_y - log_x));
+  }
+
+  /// A probability vector with parameters `alpha` into `out` (same size, not overlapping). Finite for every alpha > 0,
+  /// however small. Throws if alpha is empty, the sizes differ, or an entry is not finite and > 0.
+  void dirichlet(std::span<const double> alpha, std::span<double> out);
+
+  /// Poisson with this mean, in O(log mean). Throws unless 0 <= mean <= 1e15.
+  /// Source: Ahrens, Dieter (1974), "Computer methods for sampling from gamma, beta, Poisson and binomial
+  /// distributions".
+  std::uint64_t poisson(double mean);
+
+  /// Successes among `n` trials of probability `p`, in O(log n). Throws unless 0 <= p <= 1.
+  /// Source: Ahrens, Dieter (1974), as above.
+  std::uint64_t binomial(std::uint64_t n, double p);
+
+  /// `k` different numbers out of 0 ... n - 1, every ordered choice equally likely: the first `k` steps of a
+  /// Fisher-Yates shuffle, in O(k) time and memory. Uses `k` outputs. Throws if k > n.
+  std::vector<std::size_t> sample(std::size_t n, std::size_t k);
+
   /// `out[i] = (*this)()`.
   void fill(std::span<std::uint64_t> out) {
     fill_each(out.data(), out.size(), [](std::uint64_t x, std::uint64_t) { return x; });
@@ -252,11 +342,11 @@ class Rng {
   /// `out[i] = exponential()`.
   void fill_exponential(std::span<double> out) { fill_standard_exponential(out); }
   void fill_exponential(std::span<float> out) { fill_standard_exponential(out); }
-  /// `out[i] = below(n)`. Throws for n = 0, and if n - 1 does not fit the type.
+  /// `out[i] = below(n)`. Throws for n <= 0.
   void fill_below(std::span<std::uint64_t> out, std::uint64_t n) { fill_integers(out, n); }
-  void fill_below(std::span<std::int64_t> out, std::uint64_t n) { fill_integers(out, n); }
-  void fill_below(std::span<std::uint32_t> out, std::uint64_t n) { fill_integers(out, n); }
-  void fill_below(std::span<std::int32_t> out, std::uint64_t n) { fill_integers(out, n); }
+  void fill_below(std::span<std::int64_t> out, std::int64_t n) { fill_integers(out, n); }
+  void fill_below(std::span<std::uint32_t> out, std::uint32_t n) { fill_integers(out, n); }
+  void fill_below(std::span<std::int32_t> out, std::int32_t n) { fill_integers(out, n); }
 
   /// Puts the elements in an order that is uniform over all of them (Fisher-Yates). Uses max(size - 1, 0) outputs.
   template <class T, std::size_t Extent> void shuffle(std::span<T, Extent> items) {
@@ -283,6 +373,14 @@ class Rng {
   static constexpr std::size_t chunk = 8 * detail::philox_group_outputs;
 
   explicit constexpr Rng(const detail::StreamIdentity& identity) : identity_(identity) {}
+
+  Rng child(std::uint64_t i) const {
+    // The children's identities are the outputs of a stream that nobody draws from: its own identity comes from a block
+    // in the half of the counters that positions do not reach.
+    const auto splitter = detail::philox_block(identity_, ~std::uint64_t{0});
+    const auto identity = detail::philox_block({splitter[0], splitter[1]}, i);
+    return Rng(detail::StreamIdentity{identity[0], identity[1]});
+  }
 
   void hold_group() {
     position_ &= position_mask;
@@ -322,6 +420,24 @@ class Rng {
     if ((x >> 11 | 1) >= layer.inside) [[unlikely]]
       return detail::exponential_undecided(x, side(position));
     return detail::times(static_cast<double>(static_cast<std::int64_t>(x >> 11 | 1)), layer.scale);
+  }
+
+  /// Failures before a success where a trial fails with probability e^-rate: floor(E / rate).
+  std::uint64_t waiting_time(double rate) {
+    const double trials = exponential() / rate;
+    return trials < 0x1p64 ? static_cast<std::uint64_t>(trials) : ~std::uint64_t{0};
+  }
+
+  template <class S> std::size_t categorical_of(std::span<const S> weights) {
+    const double total = detail::total_weight("Rng::categorical", weights);
+    return detail::inverse_cdf(weights, total, uniform());
+  }
+  template <class S> std::size_t categorical_logits_of(std::span<const S> logits);
+  double gamma_from_one(double shape);
+  double log_gamma_draw(double shape);
+  double beta_from_one(double a, double b) {
+    const double x = gamma_from_one(a), y = gamma_from_one(b);
+    return x / (x + y);
   }
 
   template <class S> static S scale_to(S low, S high, S u) {
@@ -377,18 +493,16 @@ class Rng {
       return static_cast<S>(exponential_from(x, position));
     });
   }
-  template <class T> void fill_integers(std::span<T> out, std::uint64_t n) {
+  template <class T> void fill_integers(std::span<T> out, T n) {
     check_bound("Rng::fill_below", n);
-    constexpr auto largest = static_cast<std::uint64_t>((std::numeric_limits<T>::max)());
-    if (n - 1 > largest)
-      fail("Rng::fill_below", "n is {}; expected at most {} for this type of integer", n, largest + 1);
-    fill_each(out.data(), out.size(),
-              [this, n](std::uint64_t x, std::uint64_t position) { return static_cast<T>(lemire(x, n, position)); });
+    fill_each(out.data(), out.size(), [this, bound = static_cast<std::uint64_t>(n)](std::uint64_t x, std::uint64_t at) {
+      return static_cast<T>(lemire(x, bound, at));
+    });
   }
 
-  static void check_bound(std::string_view where, std::uint64_t n) {
-    if (n == 0) [[unlikely]]
-      fail(where, "n is 0; expected at least 1");
+  template <class T> static void check_bound(std::string_view where, T n) {
+    if (!(n > 0)) [[unlikely]]
+      fail(where, "n is {}; expected at least 1", n);
   }
   template <class S> static void check_interval(std::string_view where, S low, S high) {
     if (!(low < high) || !std::isfinite(high - low)) [[unlikely]]
@@ -406,5 +520,159 @@ class Rng {
   std::uint64_t held_group_ = no_group;  // which group of outputs `held_` has; not state, it follows from the rest
   std::array<std::uint64_t, detail::philox_group_outputs> held_{};
 };
+
+// --- What is too long for the class. ---
+
+template <class S> std::size_t Rng::categorical_logits_of(std::span<const S> logits) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  bool possible = false;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (!(static_cast<double>(logits[i]) < infinity)) [[unlikely]]
+      fail("Rng::categorical_logits", "logits[{}] is {}; expected a number below infinity", i, logits[i]);
+    possible = possible || static_cast<double>(logits[i]) > -infinity;
+  }
+  if (logits.empty()) fail("Rng::categorical_logits", "logits is empty; expected at least one");
+  if (!possible) fail("Rng::categorical_logits", "logits are all -inf; expected at least one finite");
+  std::size_t best = 0;
+  double largest = -infinity;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const double perturbed = static_cast<double>(logits[i]) + gumbel();
+    if (perturbed > largest) {
+      largest = perturbed;
+      best = i;
+    }
+  }
+  return best;
+}
+
+/// Gamma with shape >= 1 and scale 1. With x normal and v = (1 + c x)^3, d v has the density up to a factor of
+/// nearly 1.
+inline double Rng::gamma_from_one(double shape) {
+  using detail::times;
+  const double d = shape - 1.0 / 3, c = 1 / (3 * std::sqrt(d));
+  for (;;) {
+    const double x = normal();
+    const double root = 1 + times(c, x);
+    if (root <= 0) continue;
+    const double v = times(times(root, root), root), square = times(x, x), u = open_uniform();
+    if (u < 1 - times(0.0331, times(square, square)) ||
+        detail::exact_log(u) < times(0.5, square) + times(d, (1 - v) + detail::exact_log(v)))
+      return times(d, v);
+  }
+}
+
+/// The logarithm of a gamma draw with scale 1, where the draw itself may underflow.
+inline double Rng::log_gamma_draw(double shape) {
+  if (shape >= 1) return detail::exact_log(gamma_from_one(shape));
+  const double log_larger = detail::exact_log(gamma_from_one(shape + 1));
+  return log_larger - exponential() / shape;
+}
+
+inline void Rng::dirichlet(std::span<const double> alpha, std::span<double> out) {
+  if (alpha.empty()) fail("Rng::dirichlet", "alpha is empty; expected at least one entry");
+  check_size("Rng::dirichlet", "out", out.size(), alpha.size());
+  for (std::size_t i = 0; i < alpha.size(); ++i)
+    if (!(alpha[i] > 0) || !std::isfinite(alpha[i]))
+      fail("Rng::dirichlet", "alpha[{}] is {}; expected a finite number greater than 0", i, alpha[i]);
+  double largest = -std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < alpha.size(); ++i) {
+    out[i] = log_gamma_draw(alpha[i]);
+    largest = (std::max)(largest, out[i]);
+  }
+  if (!std::isfinite(largest)) {  // all underflowed, even as logarithms: the limit of tiny alphas is a single 1
+    for (double& x : out) x = 0;
+    out[categorical(alpha)] = 1;
+    return;
+  }
+  double sum = 0;
+  for (double& x : out) {
+    x = detail::exact_exp(x - largest);
+    sum += x;
+  }
+  for (double& x : out) x /= sum;
+}
+
+inline std::uint64_t Rng::poisson(double mean) {
+  check_range("Rng::poisson", "mean", mean, 0, 1e15);
+  std::uint64_t count = 0;
+  while (mean > 10) {  // when does the m-th event of the process come?
+    const double m = std::floor(detail::times(mean, 0.875));
+    const double time = gamma_from_one(m);
+    if (time > mean) return count + binomial(static_cast<std::uint64_t>(m) - 1, mean / time);
+    count += static_cast<std::uint64_t>(m);
+    mean -= time;
+  }
+  for (double time = exponential(); time <= mean; time += exponential()) ++count;
+  return count;
+}
+
+inline std::uint64_t Rng::binomial(std::uint64_t n, double p) {
+  check_range("Rng::binomial", "p", p, 0, 1);
+  std::uint64_t count = 0;
+  // The a-th smallest of n uniforms is beta(a, n + 1 - a): where it falls decides about half of the trials at once.
+  while (n > 16 && static_cast<double>(n) * (std::min)(p, 1 - p) > 10) {
+    const std::uint64_t a = n / 2 + 1, b = n - n / 2;
+    const double y = beta_from_one(static_cast<double>(a), static_cast<double>(b));
+    if (y <= p) {
+      count += a;
+      n = b - 1;
+      p = (p - y) / (1 - y);
+    } else {
+      n = a - 1;
+      p = p / y;
+    }
+  }
+  const bool rare = p <= 0.5;  // count the rarer outcome by its waiting times
+  const double q = rare ? p : 1 - p;
+  std::uint64_t rarer = 0;
+  if (q > 0) {
+    const double rate = -detail::exact_log1p(-q);
+    for (std::uint64_t left = n, wait = waiting_time(rate); wait < left; wait = waiting_time(rate)) {
+      ++rarer;
+      left -= wait + 1;
+    }
+  }
+  return count + (rare ? rarer : n - rarer);
+}
+
+inline std::vector<std::size_t> Rng::sample(std::size_t n, std::size_t k) {
+  if (k > n) fail("Rng::sample", "k is {}; expected at most n = {}", k, n);
+  std::vector<std::size_t> chosen(k);
+  const auto draw = [&](std::size_t i) {
+    const std::uint64_t x = (*this)();
+    return i + static_cast<std::size_t>(lemire(x, n - i, position_ - 1));
+  };
+  if (n / 8 < k) {
+    std::vector<std::size_t> order(n);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    for (std::size_t i = 0; i < k; ++i) {
+      std::swap(order[i], order[draw(i)]);
+      chosen[i] = order[i];
+    }
+    return chosen;
+  }
+  // The same shuffle, of which only the places that were written exist: an open hash table from a place to what is
+  // there.
+  struct Place {
+    std::size_t place, value;
+  };
+  const auto bits = static_cast<int>(std::bit_width(k)) + 1;
+  const std::size_t mask = (std::size_t{1} << bits) - 1, none = (std::numeric_limits<std::size_t>::max)();
+  std::vector<Place> table(mask + 1, Place{none, 0});
+  const auto find = [&](std::size_t place) -> Place& {
+    auto h = static_cast<std::size_t>((std::uint64_t{place} * 0x9E3779B97F4A7C15) >> (64 - bits));
+    while (table[h].place != none && table[h].place != place) h = (h + 1) & mask;
+    return table[h];
+  };
+  for (std::size_t i = 0; i < k; ++i) {
+    const std::size_t j = draw(i);
+    const Place& at_i = find(i);
+    const std::size_t here = at_i.place == none ? i : at_i.value;
+    Place& at_j = find(j);
+    chosen[i] = at_j.place == none ? j : at_j.value;
+    at_j = {j, here};
+  }
+  return chosen;
+}
 
 }  // namespace valence
