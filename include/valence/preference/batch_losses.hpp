@@ -129,7 +129,7 @@ struct Aot {
     const double n = static_cast<double>(policy.size());
     double sum = 0;
     for (std::size_t k = 0; k < policy.size(); ++k) {
-      const Slope<S> l = LabelSmoothedLink{label_smoothing}(S(beta) * (policy[k].first - reference[k].first));
+      const ValueAndSlope<S> l = LabelSmoothedLink{label_smoothing}(S(beta) * (policy[k].first - reference[k].first));
       const S d = S(factor * beta / n) * l.slope;
       sum += static_cast<double>(l.value);
       if (!out.chosen.empty()) out.chosen[policy[k].second] += d;
@@ -163,7 +163,7 @@ struct AotUnpaired {
     const double n = static_cast<double>(chosen.size());
     double sum = 0;
     for (std::size_t k = 0; k < chosen.size(); ++k) {
-      const Slope<S> l = LabelSmoothedLink{label_smoothing}(S(beta) * (chosen[k].first - rejected[k].first));
+      const ValueAndSlope<S> l = LabelSmoothedLink{label_smoothing}(S(beta) * (chosen[k].first - rejected[k].first));
       const S d = S(factor * beta / n) * l.slope;
       sum += static_cast<double>(l.value);
       if (!out.chosen.empty()) out.chosen[chosen[k].second] += d;
@@ -197,7 +197,7 @@ template <class Link> struct SingleTerm {
     const auto desirable = p.p_chosen > splat<T>(S(0.5));
     const T sign = elementary::select(desirable, splat<T>(1), splat<T>(-1));
     const T lambda = elementary::select(desirable, splat<T>(S(desirable_weight)), splat<T>(S(undesirable_weight)));
-    const Slope<T> l = link(sign * (S(beta) * (p.chosen - p.ref_chosen) - S(shift)));
+    const ValueAndSlope<T> l = link(sign * (S(beta) * (p.chosen - p.ref_chosen) - S(shift)));
     return {lambda * l.value, lambda * sign * S(beta) * l.slope, T{}};
   }
 };
@@ -339,8 +339,8 @@ struct KtoPair {
     template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
       using S = scalar_t<T>;
       const OneMinusSigmoidLink link;
-      const Slope<T> chosen = link(S(beta) * (p.chosen - p.ref_chosen - S(chosen_zero)));
-      const Slope<T> rejected = link(S(beta) * (S(rejected_zero) - (p.rejected - p.ref_rejected)));
+      const ValueAndSlope<T> chosen = link(S(beta) * (p.chosen - p.ref_chosen - S(chosen_zero)));
+      const ValueAndSlope<T> rejected = link(S(beta) * (S(rejected_zero) - (p.rejected - p.ref_rejected)));
       return {S(0.5) * (chosen.value + rejected.value), S(0.5 * beta) * chosen.slope,
               -(S(0.5 * beta) * rejected.slope)};
     }

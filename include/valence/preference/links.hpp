@@ -22,7 +22,7 @@ namespace valence {
 
 /// sp(-z) = -log sigma(z): DPO (Rafailov et al. 2023, arXiv:2305.18290, eq. 7), Bradley-Terry.
 struct LogisticLink {
-  template <class T> Slope<T> operator()(T z) const {
+  template <class T> ValueAndSlope<T> operator()(T z) const {
     const auto [tail, minus, plus] = detail::logistic_parts(z);
     return {detail::positive_part(-z) + tail, T{} - minus};
   }
@@ -31,7 +31,7 @@ struct LogisticLink {
 /// (1 - e) sp(-z) + e sp(z), e in [0, 0.5]: a label that is wrong with probability e (cDPO).
 struct LabelSmoothedLink {
   double label_smoothing = 0.1;
-  template <class T> Slope<T> operator()(T z) const {
+  template <class T> ValueAndSlope<T> operator()(T z) const {
     using S = scalar_t<T>;
     const auto [tail, minus, plus] = detail::logistic_parts(z);
     const S e = S(label_smoothing), keep = S(1 - label_smoothing);
@@ -44,7 +44,7 @@ struct LabelSmoothedLink {
 /// p sp(-z) + (1 - p) sp(z) with each pair's own p = `p_chosen` (DNO, Rosset et al. 2024, arXiv:2404.03715).
 struct SoftLabelLink {
   static constexpr Column needs = Column::p_chosen;
-  template <class T> Slope<T> operator()(T z, T p) const {
+  template <class T> ValueAndSlope<T> operator()(T z, T p) const {
     const auto [tail, minus, plus] = detail::logistic_parts(z);
     const T q = scalar_t<T>(1) - p;
     return {p * detail::positive_part(-z) + q * detail::positive_part(z) + tail, q - minus};
@@ -55,7 +55,7 @@ struct SoftLabelLink {
 /// e (rDPO, Chowdhury et al. 2024, arXiv:2403.00409, eq. 12). Unbounded below for e > 0: -> -e z / (1 - 2e).
 struct RobustLink {
   double label_smoothing = 0.1;
-  template <class T> Slope<T> operator()(T z) const {
+  template <class T> ValueAndSlope<T> operator()(T z) const {
     using S = scalar_t<T>;
     const auto [tail, minus, plus] = detail::logistic_parts(z);
     const double scale = 1 - 2 * label_smoothing;
@@ -71,7 +71,7 @@ struct RobustLink {
 
 /// max(0, 1 - z): SLiC's and RSO's hinge. Slope 0 at the kink.
 struct HingeLink {
-  template <class T> Slope<T> operator()(T z) const {
+  template <class T> ValueAndSlope<T> operator()(T z) const {
     using S = scalar_t<T>;
     return {detail::positive_part(S(1) - z), elementary::select(z < S(1), splat<T>(-1), T{})};
   }
@@ -79,8 +79,8 @@ struct HingeLink {
 
 /// e^-z, along its tangent for z below -700 (-80 in float).
 struct ExponentialLink {
-  template <class T> Slope<T> operator()(T z) const {
-    const Slope<T> e = detail::exp_c1(-z);
+  template <class T> ValueAndSlope<T> operator()(T z) const {
+    const ValueAndSlope<T> e = detail::exp_c1(-z);
     return {e.value, -e.slope};
   }
 };
@@ -90,7 +90,7 @@ struct ExponentialLink {
 /// log e].
 struct ExoLink {
   double label_smoothing = 1e-3;
-  template <class T> Slope<T> operator()(T z) const {
+  template <class T> ValueAndSlope<T> operator()(T z) const {
     using S = scalar_t<T>;
     const auto [tail, minus, plus] = detail::logistic_parts(z);
     const S log_keep = S(std::log1p(-label_smoothing)), log_flip = S(std::log(label_smoothing));
@@ -109,14 +109,14 @@ struct ExoLink {
 /// arXiv:2406.08414, "LRML"). Not convex: at z = 0 the slope is +0.784 for tau = 0.05.
 struct DiscoPopLink {
   double tau = 0.05;
-  template <class T> Slope<T> operator()(T z) const {
+  template <class T> ValueAndSlope<T> operator()(T z) const {
     using S = scalar_t<T>;
     const T t = z / S(tau);
     const auto [tail, minus, plus] = detail::logistic_parts(z);
     const auto [t_tail, t_minus, t_plus] = detail::logistic_parts(t);
     const T logistic = detail::positive_part(-z) + tail;
     // e^-z sigma(t) as one exponential: the factors are infinity and 0 at large negative z.
-    const Slope<T> e = detail::exp_c1((T{} - z) - (detail::positive_part(-t) + t_tail));
+    const ValueAndSlope<T> e = detail::exp_c1((T{} - z) - (detail::positive_part(-t) + t_tail));
     return {logistic * t_minus + e.value,
             e.slope * (t_minus / S(tau) - S(1)) - minus * t_minus - logistic * (t_plus * t_minus) / S(tau)};
   }
@@ -127,7 +127,7 @@ struct DiscoPopLink {
 /// (z - target)^2: IPO's regression of the margin.
 struct SquareLink {
   double target = 1;
-  template <class T> Slope<T> operator()(T z) const {
+  template <class T> ValueAndSlope<T> operator()(T z) const {
     using S = scalar_t<T>;
     const T error = z - S(target);
     return {error * error, S(2) * error};
@@ -138,7 +138,7 @@ struct SquareLink {
 
 /// sigma(-z): the probability of ranking the pair wrongly; bounded, so outliers stop pulling.
 struct OneMinusSigmoidLink {
-  template <class T> Slope<T> operator()(T z) const {
+  template <class T> ValueAndSlope<T> operator()(T z) const {
     const auto [tail, minus, plus] = detail::logistic_parts(z);
     return {minus, T{} - plus * minus};
   }

@@ -336,7 +336,7 @@ struct DpoPositive {
     using S = scalar_t<T>;
     const T chosen = p.chosen - p.ref_chosen, rejected = p.rejected - p.ref_rejected;
     const T z = S(beta) * ((chosen - rejected) - S(lambda) * detail::positive_part(-chosen));
-    const Slope<T> l = LogisticLink{}(z);
+    const ValueAndSlope<T> l = LogisticLink{}(z);
     const T d = S(beta) * l.slope;
     return {l.value, d * elementary::select(chosen < T{}, splat<T>(S(1 + lambda)), splat<T>(1)), -d};
   }

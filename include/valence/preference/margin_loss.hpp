@@ -43,10 +43,10 @@ template <class Score, class Link> struct MarginLoss {
 
   template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
     using S = scalar_t<T>;
-    const Slope<T> chosen = score(p.chosen, p.ref_chosen, p.chosen_length);
-    const Slope<T> rejected = score(p.rejected, p.ref_rejected, p.rejected_length);
+    const ValueAndSlope<T> chosen = score(p.chosen, p.ref_chosen, p.chosen_length);
+    const ValueAndSlope<T> rejected = score(p.rejected, p.ref_rejected, p.rejected_length);
     const T z = S(beta) * (chosen.value - rejected.value) - S(gamma);
-    const Slope<T> l = [&] {
+    const ValueAndSlope<T> l = [&] {
       if constexpr (requires { link(z, p.p_chosen); })
         return link(z, p.p_chosen);
       else
@@ -84,8 +84,8 @@ template <class Score, class Link> struct TwoScoreLoss {
 
   template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
     using S = scalar_t<T>;
-    const Slope<T> chosen = score(p.chosen, p.ref_chosen, p.chosen_length);
-    const Slope<T> rejected = score(p.rejected, p.ref_rejected, p.rejected_length);
+    const ValueAndSlope<T> chosen = score(p.chosen, p.ref_chosen, p.chosen_length);
+    const ValueAndSlope<T> rejected = score(p.rejected, p.ref_rejected, p.rejected_length);
     const TwoSlopes<T> l = link(S(beta) * chosen.value, S(beta) * rejected.value);
     return {l.value, S(beta) * l.d_a * chosen.slope, S(beta) * l.d_b * rejected.slope};
   }

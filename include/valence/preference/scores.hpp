@@ -14,9 +14,6 @@
 /// of a pair is the chosen's score minus the rejected's. u = q - r below.
 namespace valence {
 
-/// A function's value and derivative.
-template <class T> struct Slope { T value, slope; };
-
 namespace detail {
 
 /// Beyond this exponent an exponential goes on along its tangent: 700 in double (e^709 is the last that is finite), 80
@@ -24,7 +21,7 @@ namespace detail {
 template <class S> inline constexpr S exp_cap = std::is_same_v<S, float> ? S(80) : S(700);
 
 /// e^x, continued by its tangent beyond `exp_cap`: once continuously differentiable, monotone, finite.
-template <class T> Slope<T> exp_c1(T x) {
+template <class T> ValueAndSlope<T> exp_c1(T x) {
   using S = scalar_t<T>;
   const T capped = elementary::min(x, splat<T>(exp_cap<S>));
   const T e = elementary::exp(capped);
@@ -36,32 +33,32 @@ template <class T> Slope<T> exp_c1(T x) {
 /// u = log pi - log pi_ref: the implicit reward of DPO over beta. TRL: `f_divergence_type="reverse_kl"`.
 struct LogRatio {
   static constexpr Column needs = Column::reference;
-  template <class T> Slope<T> operator()(T q, T r, T) const { return {q - r, splat<T>(1)}; }
+  template <class T> ValueAndSlope<T> operator()(T q, T r, T) const { return {q - r, splat<T>(1)}; }
 };
 
 /// q: reference-free. TRL's CPO.
 struct LogProb {
   static constexpr Column needs = Column::none;
-  template <class T> Slope<T> operator()(T q, T, T) const { return {q, splat<T>(1)}; }
+  template <class T> ValueAndSlope<T> operator()(T q, T, T) const { return {q, splat<T>(1)}; }
 };
 
 /// q / n: reference-free, mean over tokens (SimPO).
 struct MeanLogProb {
   static constexpr Column needs = Column::lengths;
-  template <class T> Slope<T> operator()(T q, T, T n) const { return {q / n, scalar_t<T>(1) / n}; }
+  template <class T> ValueAndSlope<T> operator()(T q, T, T n) const { return {q / n, scalar_t<T>(1) / n}; }
 };
 
 /// u / n: mean over tokens of the log-ratio. TRL: `ipo`, `sigmoid_norm`.
 struct MeanLogRatio {
   static constexpr Column needs = Column::reference | Column::lengths;
-  template <class T> Slope<T> operator()(T q, T r, T n) const { return {(q - r) / n, scalar_t<T>(1) / n}; }
+  template <class T> ValueAndSlope<T> operator()(T q, T r, T n) const { return {(q - r) / n, scalar_t<T>(1) / n}; }
 };
 
 /// -exp(-u): f-DPO with the forward KL (Wang et al. 2023, arXiv:2309.16240, table 1).
 struct ForwardKl {
   static constexpr Column needs = Column::reference;
-  template <class T> Slope<T> operator()(T q, T r, T) const {
-    const Slope<T> e = detail::exp_c1(r - q);
+  template <class T> ValueAndSlope<T> operator()(T q, T r, T) const {
+    const ValueAndSlope<T> e = detail::exp_c1(r - q);
     return {-e.value, e.slope};
   }
 };
@@ -69,7 +66,7 @@ struct ForwardKl {
 /// log sigmoid(u): f-DPO with the Jensen-Shannon divergence, up to a constant that margins do not see.
 struct JsDivergence {
   static constexpr Column needs = Column::reference;
-  template <class T> Slope<T> operator()(T q, T r, T) const {
+  template <class T> ValueAndSlope<T> operator()(T q, T r, T) const {
     const T u = q - r;
     return {log_sigmoid(u), sigmoid(-u)};
   }
@@ -80,7 +77,7 @@ struct JsDivergence {
 struct AlphaDivergence {
   double alpha = 0.5;
   static constexpr Column needs = Column::reference;
-  template <class T> Slope<T> operator()(T q, T r, T) const {
+  template <class T> ValueAndSlope<T> operator()(T q, T r, T) const {
     using S = scalar_t<T>;
     const T u = q - r;
     const double a = alpha - 1;
@@ -99,12 +96,12 @@ struct AlphaDivergence {
 struct AlphaMeanLogProb {
   double alpha = 0.25;
   static constexpr Column needs = Column::lengths | Column::at_most_one;
-  template <class T> Slope<T> operator()(T q, T, T n) const {
+  template <class T> ValueAndSlope<T> operator()(T q, T, T n) const {
     using S = scalar_t<T>;
     const T m = q / n;
     if (alpha == 0) return {m, S(1) / n};
     const T x = S(-alpha) * m;
-    const Slope<T> e = detail::exp_c1(x);
+    const ValueAndSlope<T> e = detail::exp_c1(x);
     // expm1 where 1 - e^x cancels; it would overflow before the tangent of exp_c1 takes over.
     const T near_one = elementary::expm1(elementary::min(x, splat<T>(1)));
     const T grown = elementary::select(x < S(1), near_one, e.value - S(1));
@@ -120,7 +117,7 @@ struct AlphaMeanLogProb {
 /// held at -1e-12, where the log-odds are 27.6, with slope 0 beyond.
 struct LogOdds {
   static constexpr Column needs = Column::lengths | Column::less_than_one;
-  template <class T> Slope<T> operator()(T q, T, T n) const {
+  template <class T> ValueAndSlope<T> operator()(T q, T, T n) const {
     using S = scalar_t<T>;
     const T most = splat<T>(S(-1e-12));
     const T mean = q / n;
