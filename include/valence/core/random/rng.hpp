@@ -142,7 +142,7 @@ inline double exponential_undecided(std::uint64_t x, SideStream more) {
 /// side stream made from the draw's position. So draw n depends on the seed and n alone: `discard(n)` skips n normals
 /// as well as n raw outputs, and two programs that draw different distributions stay in step. `fill_xxx(out)` gives the
 /// bits that `out.size()` scalar draws would give and leaves the generator where they would. `gamma`, `beta`,
-/// `dirichlet`, `poisson`, `binomial`, are compositions and use as many outputs as they need; `categorical_logits` uses
+/// `dirichlet`, `poisson`, `binomial` are compositions and use as many outputs as they need; `categorical_logits` uses
 /// one for each logit, `shuffle` and `permutation` of n use max(n - 1, 0), `sample(n, k)` uses k.
 ///
 /// **Splitting.** `split(i)` gives child i of a stream; it depends on the parent's identity alone, not on its position,
@@ -170,7 +170,7 @@ class Rng {
   }
 
   /// How many outputs were used. Below 2^63.
-  std::uint64_t position() const { return position_; }
+  std::uint64_t position() const { return position_ & position_mask; }
   /// Goes to output `position`, forwards or backwards, in O(1); modulo 2^63.
   void seek(std::uint64_t position) { position_ = position & position_mask; }
   /// Skips `n` outputs in O(1).
@@ -181,7 +181,7 @@ class Rng {
 
   /// Same stream and same position: everything drawn from now on is equal.
   friend bool operator==(const Rng& a, const Rng& b) {
-    return a.identity_ == b.identity_ && a.position_ == b.position_;
+    return a.identity_ == b.identity_ && a.position() == b.position();
   }
 
   /// The whole state in three numbers of 64 bits. What was loaded goes on at the exact output.
