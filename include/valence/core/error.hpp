@@ -5,6 +5,8 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -23,39 +25,46 @@ class Error : public std::invalid_argument {
   explicit Error(const std::string& message) : std::invalid_argument(message) {}
 };
 
-/// Throws `Error("<where>: <formatted message>")`.
+/// Throws `Error("<where>: <formatted message>")`. Where exceptions are switched off (-fno-exceptions) it writes the message
+/// to standard error and aborts.
 template <class... Args>
 [[noreturn]] void fail(std::string_view where, fmt::format_string<Args...> format, Args&&... args) {
-  throw Error(fmt::format("{}: {}", where, fmt::format(format, std::forward<Args>(args)...)));
+  const std::string message = fmt::format("{}: {}", where, fmt::format(format, std::forward<Args>(args)...));
+#if defined(__cpp_exceptions)
+  throw Error(message);
+#else
+  std::fprintf(stderr, "valence: %s\n", message.c_str());
+  std::abort();
+#endif
 }
 
 /// The check helpers below share one shape: `check_xxx(where, argument, value, ...)`, where `where` names the function or
 /// type whose boundary it is and `argument` the parameter; they return when all is well and throw `Error` otherwise.
 
 /// `value` must be finite.
-template <std::floating_point S>
-void check_finite(std::string_view where, std::string_view argument, S value) {
+template <std::floating_point S> void check_finite(std::string_view where, std::string_view argument, S value) {
   if (!std::isfinite(value)) fail(where, "{} is {}; expected a finite number", argument, value);
 }
 
 /// Every entry of `values` must be finite.
-template <class S, std::size_t N>
-void check_finite(std::string_view where, std::string_view argument, std::span<S, N> values) {
+template <class S, std::size_t Extent>
+void check_finite(std::string_view where, std::string_view argument, std::span<S, Extent> values) {
   for (std::size_t i = 0; i < values.size(); ++i)
     if (!std::isfinite(values[i])) fail(where, "{}[{}] is {}; expected a finite number", argument, i, values[i]);
 }
 
 /// `value` must lie in the closed interval [low, high]. NaN is outside of every interval.
 template <class S>
-  requires std::integral<S> || std::floating_point<S>
+requires std::integral<S> || std::floating_point<S>
 void check_range(std::string_view where, std::string_view argument, S value, std::type_identity_t<S> low,
                  std::type_identity_t<S> high) {
-  if (!(value >= low && value <= high)) fail(where, "{} is {}; expected a number in [{}, {}]", argument, value, low, high);
+  if (!(value >= low && value <= high))
+    fail(where, "{} is {}; expected a number in [{}, {}]", argument, value, low, high);
 }
 
 /// Every entry of `values` must lie in the closed interval [low, high].
-template <class S, std::size_t N>
-void check_range(std::string_view where, std::string_view argument, std::span<S, N> values,
+template <class S, std::size_t Extent>
+void check_range(std::string_view where, std::string_view argument, std::span<S, Extent> values,
                  std::type_identity_t<std::remove_const_t<S>> low, std::type_identity_t<std::remove_const_t<S>> high) {
   for (std::size_t i = 0; i < values.size(); ++i)
     if (!(values[i] >= low && values[i] <= high))
@@ -64,7 +73,7 @@ void check_range(std::string_view where, std::string_view argument, std::span<S,
 
 /// `value` must be finite and greater than zero.
 template <class S>
-  requires std::integral<S> || std::floating_point<S>
+requires std::integral<S> || std::floating_point<S>
 void check_positive(std::string_view where, std::string_view argument, S value) {
   bool good = value > S(0);
   if constexpr (std::floating_point<S>) good = good && std::isfinite(value);
@@ -84,8 +93,9 @@ inline void check_shape(std::string_view where, std::string_view argument, std::
 }
 
 /// `p` must be a probability vector: not empty, every entry in [0, 1], the sum 1 to within `tolerance` (absolute).
-template <class S, std::size_t N>
-void check_probabilities(std::string_view where, std::string_view argument, std::span<S, N> p, double tolerance = 1e-6) {
+template <class S, std::size_t Extent>
+void check_probabilities(std::string_view where, std::string_view argument, std::span<S, Extent> p,
+                         double tolerance = 1e-6) {
   if (p.empty()) fail(where, "{} is empty; expected a probability vector", argument);
   check_range(where, argument, p, 0, 1);
   double sum = 0;

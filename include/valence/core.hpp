@@ -1,0 +1,13 @@
+#pragma once
+
+/// Numerically stable functions, random numbers, errors, statistics: what every other floor stands on.
+
+#include "valence/core/archive.hpp"
+#include "valence/core/config.hpp"
+#include "valence/core/dual.hpp"
+#include "valence/core/elementary.hpp"
+#include "valence/core/error.hpp"
+#include "valence/core/lanes.hpp"
+#include "valence/core/math.hpp"
+#include "valence/core/random.hpp"
+#include "valence/core/types.hpp"

@@ -1,0 +1,8 @@
+#pragma once
+
+/// Reward models fitted to preferences.
+
+#include "valence/reward/bradley_terry.hpp"
+#include "valence/reward/links.hpp"
+#include "valence/reward/metrics.hpp"
+#include "valence/reward/tie_models.hpp"

@@ -1,0 +1,9 @@
+#pragma once
+
+/// The roof: all of valence except io/, which is included by name.
+
+#include "valence/core.hpp"
+#include "valence/function.hpp"
+#include "valence/mdp.hpp"
+#include "valence/preference.hpp"
+#include "valence/reward.hpp"
