@@ -1,0 +1,170 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <span>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "valence/core/elementary.hpp"
+#include "valence/core/error.hpp"
+#include "valence/core/math.hpp"
+#include "valence/core/types.hpp"
+#include "valence/function/concepts.hpp"
+#include "valence/preference/batch.hpp"
+#include "valence/preference/concepts.hpp"
+#include "valence/preference/evaluate.hpp"
+
+/// Any model with one output a sample, trained on pairs by any preference loss. The samples of a batch are candidates (answers,
+/// items, segments); pairs are indices into them, so a candidate that stands in many pairs is computed once.
+///
+/// The outputs are used in one of two ways:
+/// - as scores (`candidates` = 0): a reward model. Losses: `BradleyTerry`, `Thurstone`, any reference-free margin loss.
+/// - as logits of a policy (`candidates` = m > 0): the batch consists of sets of m candidates, one set a prompt, samples
+///   k m, ..., k m + m - 1 of prompt k, and the loss reads log pi(y | x) = log_softmax of the set. Losses: all of the algebra.
+namespace valence {
+
+/// Which samples of a batch were compared. One entry a pair.
+template <class S> struct IndexPairs {
+  std::span<const int> chosen, rejected;  ///< samples, in [0, batch); for a policy both in one set
+  std::span<const S> p_chosen = {};       ///< probability that `chosen` is the better one, in [0, 1]; empty: 1
+  std::span<const S> weight = {};         ///< >= 0; empty: 1
+};
+
+namespace detail {
+
+/// The samples `columns` of a batch, in a workspace. Models with other batches add an overload in their own namespace.
+template <class S> void gather(const Matrix<S>& x, std::span<const int> columns, Matrix<S>& out) {
+  out.resize(x.rows(), static_cast<Eigen::Index>(columns.size()));
+  for (std::size_t i = 0; i < columns.size(); ++i) out.col(static_cast<Eigen::Index>(i)) = x.col(columns[i]);
+}
+template <class T> void gather(const std::span<const T>& x, std::span<const int> columns, std::vector<T>& out) {
+  out.resize(columns.size());
+  for (std::size_t i = 0; i < columns.size(); ++i) out[i] = x[static_cast<std::size_t>(columns[i])];
+}
+template <class T> void gather(const std::vector<T>& x, std::span<const int> columns, std::vector<T>& out) {
+  gather(std::span<const T>(x), columns, out);
+}
+template <class Batch> struct GatheredBatch { using type = Batch; };
+template <class T> struct GatheredBatch<std::span<const T>> { using type = std::vector<T>; };
+
+}  // namespace detail
+
+/// The mean loss over pairs as a function of the model's parameters, with its gradient. Holds the scratch: in steady state it
+/// allocates nothing. `S` is the model's scalar.
+template <Approximator F, Loss L> class PairObjective {
+ public:
+  using Scalar = typename F::Scalar;
+  using Batch = typename F::Batch;
+
+  /// `candidates`: 0 for scores, or the size of each prompt's set (>= 2). Throws `Error` for a model whose output is not one
+  /// number, or another number of candidates.
+  PairObjective(F model, L loss, int candidates = 0)
+      : model_(std::move(model)), loss_(std::move(loss)), candidates_(candidates) {
+    if (model_.output_size() != 1)
+      fail(where, "the model has {} outputs; expected 1, the score of a sample",
+           static_cast<int>(model_.output_size()));
+    if (candidates < 0 || candidates == 1)
+      fail(where, "candidates is {}; expected 0 (scores) or the size of a set, at least 2", candidates);
+  }
+
+  const F& model() const { return model_; }
+  int candidates() const { return candidates_; }
+
+  /// The scores of a batch, or its log-probabilities: one number a sample, valid until the next call.
+  std::span<const Scalar> scores(std::span<const Scalar> theta, const Batch& x) {
+    const Outputs<Scalar> y = model_.forward(theta, x, tape_);
+    const auto n = static_cast<std::size_t>(y.cols());
+    scores_.resize(n);
+    if (candidates_ == 0) {
+      for (std::size_t i = 0; i < n; ++i) scores_[i] = y.data()[i];
+    } else {
+      const auto m = static_cast<std::size_t>(candidates_);
+      if (n % m != 0) fail(where, "the batch has {} samples; expected a multiple of the {} candidates of a set", n, m);
+      for (std::size_t begin = 0; begin < n; begin += m)
+        log_softmax(std::span<const Scalar>(y.data() + begin, m), std::span<Scalar>(scores_).subspan(begin, m));
+    }
+    return scores_;
+  }
+
+  /// The loss, with its gradient in `gradient` (overwritten). `reference`: log pi_ref of each sample; empty: the uniform policy
+  /// for sets of candidates, and no reference for scores. Throws `Error` for an index out of range, a pair across two sets, and
+  /// whatever the loss refuses.
+  double operator()(std::span<const Scalar> theta, const Batch& x, const IndexPairs<Scalar>& pairs,
+                    std::span<Scalar> gradient, std::span<const Scalar> reference = {}) {
+    check_size(where, "gradient", gradient.size(), model_.parameter_count());
+    scores(theta, x);
+    const std::size_t samples = scores_.size(), n = pairs.chosen.size();
+    check_size(where, "rejected", pairs.rejected.size(), n);
+    if (!reference.empty()) check_size(where, "reference", reference.size(), samples);
+    for (std::vector<Scalar>* column : {&chosen_, &rejected_, &d_chosen_, &d_rejected_}) column->resize(n);
+    const bool uniform = reference.empty() && candidates_ > 0, has_reference = uniform || !reference.empty();
+    const Scalar base = candidates_ > 0 ? -std::log(static_cast<Scalar>(candidates_)) : Scalar(0);
+    if (has_reference) {
+      ref_chosen_.resize(n);
+      ref_rejected_.resize(n);
+    }
+    for (std::size_t k = 0; k < n; ++k) {
+      const std::size_t a = sample("chosen", k, pairs.chosen[k]), b = sample("rejected", k, pairs.rejected[k]);
+      if (candidates_ > 0 && pairs.chosen[k] / candidates_ != pairs.rejected[k] / candidates_)
+        fail(where, "chosen[{}] is {} and rejected[{}] is {}: they are in different sets of {} candidates", k, a, k, b,
+             candidates_);
+      chosen_[k] = scores_[a];
+      rejected_[k] = scores_[b];
+      if (has_reference) {
+        ref_chosen_[k] = uniform ? base : reference[a];
+        ref_rejected_[k] = uniform ? base : reference[b];
+      }
+    }
+    PairBatch<Scalar> batch{
+        .chosen = chosen_, .rejected = rejected_, .p_chosen = pairs.p_chosen, .weight = pairs.weight};
+    if (pairs.p_chosen.empty()) {
+      ones_.assign(n, Scalar(1));
+      batch.p_chosen = ones_;
+    }
+    if (has_reference) {
+      batch.ref_chosen = ref_chosen_;
+      batch.ref_rejected = ref_rejected_;
+    }
+    const double value = evaluate(loss_, batch, {.chosen = d_chosen_, .rejected = d_rejected_});
+    d_scores_.assign(samples, Scalar(0));
+    for (std::size_t k = 0; k < n; ++k) {
+      d_scores_[static_cast<std::size_t>(pairs.chosen[k])] += d_chosen_[k];
+      d_scores_[static_cast<std::size_t>(pairs.rejected[k])] += d_rejected_[k];
+    }
+    if (candidates_ > 0) {  // through the log-softmax of each set: d logit = d log pi - pi sum(d log pi)
+      const auto m = static_cast<std::size_t>(candidates_);
+      for (std::size_t begin = 0; begin < samples; begin += m) {
+        Scalar total = 0;
+        for (std::size_t i = begin; i < begin + m; ++i) total += d_scores_[i];
+        for (std::size_t i = begin; i < begin + m; ++i) d_scores_[i] -= elementary::exp(scores_[i]) * total;
+      }
+    }
+    for (Scalar& g : gradient) g = Scalar(0);
+    model_.pullback(theta, x, tape_, Outputs<Scalar>(d_scores_.data(), 1, static_cast<Eigen::Index>(samples)),
+                    gradient);
+    return value;
+  }
+
+ private:
+  static constexpr std::string_view where = "PairObjective";
+
+  std::size_t sample(std::string_view side, std::size_t k, int i) const {
+    if (i < 0 || static_cast<std::size_t>(i) >= scores_.size())
+      fail(where, "{}[{}] is {}; expected a sample in [0, {}]", side, k, i,
+           static_cast<std::ptrdiff_t>(scores_.size()) - 1);
+    return static_cast<std::size_t>(i);
+  }
+
+  F model_;
+  L loss_;
+  int candidates_;
+  typename F::Tape tape_;
+  std::vector<Scalar> scores_, d_scores_, chosen_, rejected_, ref_chosen_, ref_rejected_, d_chosen_, d_rejected_, ones_;
+};
+
+}  // namespace valence
