@@ -283,9 +283,9 @@ class Rng {
   double gamma(double shape, double scale = 1) {
     check_positive("Rng::gamma", "shape", shape);
     check_positive("Rng::gamma", "scale", scale);
-    if (shape >= 1) return gamma_from_one(shape) * scale;
+    if (shape >= 1) return detail::times(gamma_from_one(shape), scale);
     const double larger = gamma_from_one(shape + 1);
-    return larger * detail::exact_exp(-exponential() / shape) * scale;
+    return detail::times(larger * detail::exact_exp(-exponential() / shape), scale);
   }
 
   /// Beta on [0, 1], as a ratio of gammas, through their logarithms where a shape is below 1. Throws unless both shapes
