@@ -104,6 +104,9 @@ inline JsonResult parse_json(std::string_view text, std::size_t max_depth) {
     result.error = fmt::format("not UTF-8 at byte {}: {}", bad + 1, shown(text.substr(bad, 8)));
   } else if (text.starts_with("\xEF\xBB\xBF")) {
     result.error = "begins with a byte-order mark";
+  } else if (const std::size_t zero = text.find('\0'); zero != std::string_view::npos) {
+    // The parser would take it for the end of the text and never look at what follows.
+    result.error = fmt::format("not valid JSON at byte {}: a zero byte", zero + 1);
   } else {
     StrictJsonBuilder builder(result, max_depth);
     if (!nlohmann::json::sax_parse(text.begin(), text.end(), &builder) && result.good())

@@ -34,7 +34,7 @@ struct Votes {
 /// How a file of votes is laid out. A column name that is left empty is found: `left` or `left_id`, `right` or
 /// `right_id`, `winner`.
 struct VotesOptions {
-  std::string left, right, winner;
+  std::string left = {}, right = {}, winner = {};
   CsvOptions csv = {};
 };
 

@@ -1,0 +1,17 @@
+#pragma once
+
+/// Files in the field's own formats: safetensors parameters, JSON-lines preferences in TRL's formats, CSV tables, votes and
+/// feature pairs. The one floor that needs a JSON library (nlohmann-json), so the roof header leaves it out; `csv.hpp`,
+/// `votes.hpp`, `feature_pairs.hpp` and `atomic_file.hpp` do not need it either, and can be included by themselves.
+
+#include "valence/io/atomic_file.hpp"
+#include "valence/io/byte_source.hpp"
+#include "valence/io/csv.hpp"
+#include "valence/io/feature_pairs.hpp"
+#include "valence/io/json.hpp"
+#include "valence/io/json_text.hpp"
+#include "valence/io/jsonl.hpp"
+#include "valence/io/number_text.hpp"
+#include "valence/io/preference_data.hpp"
+#include "valence/io/text.hpp"
+#include "valence/io/votes.hpp"
