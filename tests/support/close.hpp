@@ -29,6 +29,9 @@ inline Close close(double expected, double relative = 1e-12, double absolute = 0
   return {expected, relative, absolute};
 }
 
+/// `close(4)` must not become POSIX's `close(int)`, which shuts a file: with this overload it is ambiguous, or this.
+inline Close close(int expected) { return close(static_cast<double>(expected)); }
+
 /// The message of the `valence::Error` (or other exception) that `f` throws; "nothing thrown" otherwise.
 template <class F>
 std::string message_of(F&& f) {
