@@ -376,5 +376,5 @@ TEST_CASE("One step down each loss's gradient raises what should rise") {
     CHECK(l.d_chosen < 0);
     CHECK(l.d_rejected >= 0);
   }
-  CHECK(ApoDown{}(p).d_chosen != 0);
+  CHECK(ApoDown{}(p).d_rejected > 0);
 }
