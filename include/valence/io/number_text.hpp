@@ -7,7 +7,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdlib>
-#include <iterator>
 #include <limits>
 #include <optional>
 #include <string>
@@ -134,7 +133,8 @@ requires std::integral<S> || std::same_as<S, float> || std::same_as<S, double> s
 template <class S>
 requires std::integral<S> || std::same_as<S, float> || std::same_as<S, double>
 void append_number(std::string& out, S value) {
-  fmt::format_to(std::back_inserter(out), "{}", value);  // fmt ignores the locale unless asked with 'L'
+  // fmt ignores the locale unless asked with 'L'. (Not format_to: clang mangles fmt 9's differently from the g++ that built Debian's.)
+  out += fmt::format("{}", value);
 }
 
 /// The same as a string of its own.

@@ -14,7 +14,6 @@
 #include <cstring>
 #include <filesystem>
 #include <initializer_list>
-#include <iterator>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -123,8 +122,7 @@ namespace detail {
 
 inline std::string shape_text(std::span<const std::uint64_t> shape) {
   std::string out = "[";
-  for (std::size_t i = 0; i < shape.size() && i < 16; ++i)
-    fmt::format_to(std::back_inserter(out), "{}{}", i ? ", " : "", shape[i]);
+  for (std::size_t i = 0; i < shape.size() && i < 16; ++i) out += fmt::format("{}{}", i ? ", " : "", shape[i]);
   return out + (shape.size() > 16 ? ", ...]" : "]");
 }
 
@@ -588,11 +586,10 @@ class Safetensors {
     std::uint64_t offset = 0;
     for (const auto* tensor : order) {
       entry(tensor->name);
-      fmt::format_to(std::back_inserter(out), "{{\"dtype\":\"{}\",\"shape\":[", name_of(tensor->dtype));
-      for (std::size_t i = 0; i < tensor->shape.size(); ++i)
-        fmt::format_to(std::back_inserter(out), "{}{}", i ? "," : "", tensor->shape[i]);
+      out += fmt::format("{{\"dtype\":\"{}\",\"shape\":[", name_of(tensor->dtype));
+      for (std::size_t i = 0; i < tensor->shape.size(); ++i) out += fmt::format("{}{}", i ? "," : "", tensor->shape[i]);
       const std::uint64_t end = offset + (tensor->end - tensor->begin);
-      fmt::format_to(std::back_inserter(out), "],\"data_offsets\":[{},{}]}}", offset, end);
+      out += fmt::format("],\"data_offsets\":[{},{}]}}", offset, end);
       offset = end;
     }
     return out + '}';

@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <cstddef>
-#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -59,12 +58,12 @@ inline std::string shown(std::string_view text, std::size_t limit = 60) {
     for (const char c : text.substr(0, bad)) {
       const auto code = static_cast<unsigned char>(c);
       if (code < 0x20 || code == 0x7F)
-        fmt::format_to(std::back_inserter(out), "\\x{:02x}", code);
+        out += fmt::format("\\x{:02x}", code);
       else
         out += c;
     }
     if (bad == std::string_view::npos) break;
-    fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned char>(text[bad]));
+    out += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[bad]));
     text.remove_prefix(bad + 1);
   }
   out += cut ? "...'" : "'";
