@@ -53,6 +53,36 @@ template <class S> Pack<S> all_equal(S x) {
     return Pack<S>{} + x;
 }
 
+/// Calls f(at) for whole registers and then for the numbers left, 0 <= at.i < size. `at(p)` reads array p at the current place,
+/// `at.put(p, x)` writes there; so one body does elementwise work on lanes and on the rest.
+template <class S> struct AtPack {
+  std::ptrdiff_t i;
+  Pack<S> operator()(const S* p) const { return get<S>(p + i); }
+  void put(S* p, const Pack<S>& x) const { kernel::put<S>(p + i, x); }
+};
+template <class S> struct AtNumber {
+  std::ptrdiff_t i;
+  S operator()(const S* p) const { return p[i]; }
+  void put(S* p, const S& x) const { p[i] = x; }
+};
+template <class S, class F> void each(std::ptrdiff_t size, const F& f) {
+  std::ptrdiff_t i = 0;
+  for (; i + pack_size<S> <= size; i += pack_size<S>) f(AtPack<S>{i});
+  for (; i < size; ++i) f(AtNumber<S>{i});
+}
+/// The sum of what f(at) returns.
+template <class S, class F> S sum(std::ptrdiff_t size, const F& f) {
+  Pack<S> total{};
+  S rest{};
+  std::ptrdiff_t i = 0;
+  for (; i + pack_size<S> <= size; i += pack_size<S>) total += f(AtPack<S>{i});
+  for (; i < size; ++i) rest += f(AtNumber<S>{i});
+  if constexpr (pack_size<S> == 1)
+    return total + rest;
+  else
+    return sum_lanes(total) + rest;
+}
+
 // 32 registers (AVX-512) hold 6 x 4 sums, 4 pieces of B and the number of A; 16 registers hold 6 x 2 sums. The six or
 // more independent chains a port cover the latency of a fused multiply-add.
 template <class S> inline constexpr int tile_rows = std::is_floating_point_v<S> ? 6 : 1;

@@ -241,7 +241,6 @@ template <class S, class Shape> class BasicMlp {
 
  private:
   using Layer = detail::MlpLayer;
-  using P = kernel::Pack<S>;
   static constexpr std::ptrdiff_t w = kernel::pack_size<S>;
   static constexpr std::ptrdiff_t block_samples = 128;  // a block's activations stay in the first or second cache
 
@@ -400,34 +399,6 @@ template <class S, class Shape> class BasicMlp {
     for (std::ptrdiff_t i = 0; i < m; ++i) std::copy(panel + i * row, panel + i * row + out, to + i * out);
   }
 
-  // f(at) for whole registers and then for the numbers left; `at(p)` reads p at the current place, `at.put(p, x)`
-  // writes there.
-  struct AtPack {
-    std::ptrdiff_t i;
-    P operator()(const S* p) const { return kernel::get<S>(p + i); }
-    void put(S* p, const P& x) const { kernel::put<S>(p + i, x); }
-  };
-  struct AtNumber {
-    std::ptrdiff_t i;
-    S operator()(const S* p) const { return p[i]; }
-    void put(S* p, const S& x) const { p[i] = x; }
-  };
-  template <class F> static void each(std::ptrdiff_t size, const F& f) {
-    std::ptrdiff_t i = 0;
-    for (; i + w <= size; i += w) f(AtPack{i});
-    for (; i < size; ++i) f(AtNumber{i});
-  }
-  template <class F> static S sum(std::ptrdiff_t size, const F& f) {
-    P total{};
-    S rest{};
-    std::ptrdiff_t i = 0;
-    for (; i + w <= size; i += w) total += f(AtPack{i});
-    for (; i < size; ++i) rest += f(AtNumber{i});
-    if constexpr (w == 1)
-      return total + rest;
-    else
-      return sum_lanes(total) + rest;
-  }
   // The switch stays outside of the loops: run(constant).
   template <class F> static void dispatch(Activation a, const F& run) {
     switch (a) {
@@ -445,12 +416,13 @@ template <class S, class Shape> class BasicMlp {
   }
   // to = activation(from)
   static void apply(Activation a, const S* from, S* to, std::ptrdiff_t size) {
-    dispatch(a, [&](auto which) { each(size, [&](auto at) { at.put(to, activate(which.value, at(from))); }); });
+    dispatch(a,
+             [&](auto which) { kernel::each<S>(size, [&](auto at) { at.put(to, activate(which.value, at(from))); }); });
   }
   // d *= activation'(z), from the argument z; or, for relu and tanh, from the value y (z is not read then).
   static void multiply_slope(Activation a, const S* z, const S* y, S* d, std::ptrdiff_t size) {
     dispatch(a, [&](auto which) {
-      each(size, [&](auto at) {
+      kernel::each<S>(size, [&](auto at) {
         auto x = at(d);
         if constexpr (which.value == Activation::relu)
           x = at(y) > decltype(x){} ? x : decltype(x){};
@@ -470,16 +442,16 @@ template <class S, class Shape> class BasicMlp {
     const S* const scale = theta + layer.scale;
     const S* const shift = theta + layer.shift;
     for (std::ptrdiff_t r = 0; r < m; ++r, z += layer.row, to += layer.row) {
-      const S mean = sum(layer.out, [&](auto at) { return at(z); }) / S(layer.out);
-      const S variance = sum(layer.out,
-                             [&](auto at) {
-                               const auto d = at(z) - mean;
-                               return d * d;
-                             }) /
+      const S mean = kernel::sum<S>(layer.out, [&](auto at) { return at(z); }) / S(layer.out);
+      const S variance = kernel::sum<S>(layer.out,
+                                        [&](auto at) {
+                                          const auto d = at(z) - mean;
+                                          return d * d;
+                                        }) /
                          S(layer.out);
       const S inverse = S(1) / detail::generic_sqrt(variance + S(layer_norm_epsilon));
       deviations[r] = inverse;
-      each(layer.out, [&](auto at) {
+      kernel::each<S>(layer.out, [&](auto at) {
         const auto x = (at(z) - mean) * inverse;
         at.put(z, x);
         at.put(to, x * at(scale) + at(shift));
@@ -495,11 +467,11 @@ template <class S, class Shape> class BasicMlp {
     S* const d_shift = gradient ? gradient + layer.shift : nullptr;
     for (std::ptrdiff_t r = 0; r < m; ++r, z += layer.row, d += layer.row) {
       if (gradient)
-        each(layer.out, [&](auto at) {
+        kernel::each<S>(layer.out, [&](auto at) {
           at.put(d_scale, at(d_scale) + at(d) * at(z));
           at.put(d_shift, at(d_shift) + at(d));
         });
-      each(layer.out, [&](auto at) { at.put(d, at(d) * at(scale)); });
+      kernel::each<S>(layer.out, [&](auto at) { at.put(d, at(d) * at(scale)); });
       center(layer, z, deviations[r], d);
     }
   }
@@ -511,14 +483,14 @@ template <class S, class Shape> class BasicMlp {
     const S* const v_shift = v + layer.shift;
     for (std::ptrdiff_t r = 0; r < m; ++r, z += layer.row, t += layer.row) {
       center(layer, z, deviations[r], t);
-      each(layer.out, [&](auto at) { at.put(t, at(t) * at(scale) + at(z) * at(v_scale) + at(v_shift)); });
+      kernel::each<S>(layer.out, [&](auto at) { at.put(t, at(t) * at(scale) + at(z) * at(v_scale) + at(v_shift)); });
     }
   }
   // The Jacobian of (z - mean) / sigma, which is symmetric: d -> (d - mean(d) - z mean(d z)) / sigma, z normalised.
   static void center(const Layer& layer, const S* z, S inverse, S* d) {
-    const S mean = sum(layer.out, [&](auto at) { return at(d); }) / S(layer.out);
-    const S along = sum(layer.out, [&](auto at) { return at(d) * at(z); }) / S(layer.out);
-    each(layer.out, [&](auto at) { at.put(d, (at(d) - mean - at(z) * along) * inverse); });
+    const S mean = kernel::sum<S>(layer.out, [&](auto at) { return at(d); }) / S(layer.out);
+    const S along = kernel::sum<S>(layer.out, [&](auto at) { return at(d) * at(z); }) / S(layer.out);
+    kernel::each<S>(layer.out, [&](auto at) { at.put(d, (at(d) - mean - at(z) * along) * inverse); });
   }
 
   // The argument of a hidden layer's activation, for gelu and silu: kept as it is, or rebuilt from the normalised one.
@@ -528,7 +500,7 @@ template <class S, class Shape> class BasicMlp {
     const S* z = tape.kept_.data() + layer.kept * n + begin * layer.row;
     if (!options_.layer_norm) return z;
     for (std::ptrdiff_t r = 0; r < m; ++r) {
-      each(layer.out, [&](auto at) {
+      kernel::each<S>(layer.out, [&](auto at) {
         at.put(scratch + r * layer.row, at(z + r * layer.row) * at(theta + layer.scale) + at(theta + layer.shift));
       });
       for (std::ptrdiff_t i = layer.out; i < layer.row; ++i) scratch[r * layer.row + i] = S(0);
