@@ -29,7 +29,6 @@ template <class S> bool same_bits(S a, S b) {
 
 // Scores and links behind functions, so that all pairings go through one MarginLoss and one TwoScoreLoss.
 struct AnyScore {
-  static constexpr Column needs = Column::reference | Column::lengths;
   std::function<ValueAndSlope<double>(double, double, double)> f = {};
   ValueAndSlope<double> operator()(double q, double r, double n) const { return f(q, r, n); }
 };

@@ -5,6 +5,9 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#if defined(__clang__) && __has_include(<mm_malloc.h>)
+#include <mm_malloc.h>  // clang's declares posix_memalign its own way, which must come before the definition below
+#endif
 
 /// Counts calls of malloc and its kin (so operator new and Eigen's own allocator too) while a scope lasts:
 ///

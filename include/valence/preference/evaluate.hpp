@@ -33,7 +33,10 @@ template <class S> struct PairPointers {
 /// `count` pairs, a multiple of the lanes' number. Returns the sum of weighted values. `out = keep * out + scale *
 /// gradient` where keep is 0 (whatever is there is not read: it may be NaN) or 1.
 template <class L, class S>
-[[gnu::noinline]] double run_lanes(const L& loss, const PairPointers<S>& at, std::size_t count, S scale, bool keep) {
+[[gnu::noinline]] double run_lanes(const L& loss_, const PairPointers<S>& at_, std::size_t count, S scale, bool keep) {
+  // Copies that nobody else can see: stores to the gradients can't change them, so they stay in registers.
+  const L loss = loss_;
+  const PairPointers<S> at = at_;
   using T = Lanes<S>;
   constexpr std::size_t lanes = lane_count<T>;
   constexpr std::size_t block = 32 * lanes;  // so many float values are added as floats before they go to double

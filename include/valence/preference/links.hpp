@@ -93,8 +93,8 @@ struct ExoLink {
   template <class T> ValueAndSlope<T> operator()(T z) const {
     using S = scalar_t<T>;
     const auto [tail, minus, plus] = detail::logistic_parts(z);
-    const S log_keep = S(std::log1p(-label_smoothing)), log_flip = S(std::log(label_smoothing));
-    const S log_odds = S(std::log1p(-label_smoothing) - std::log(label_smoothing));
+    const double keep = elementary::log1p(-label_smoothing), flip = elementary::log(label_smoothing);
+    const S log_keep = S(keep), log_flip = S(flip), log_odds = S(keep - flip);
     const T log_plus = -(detail::positive_part(-z) + tail), log_minus = -(detail::positive_part(z) + tail);
     return {plus * (log_plus - log_keep) + minus * (log_minus - log_flip), plus * minus * (z - log_odds)};
   }
