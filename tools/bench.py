@@ -6,10 +6,11 @@ Usage: tools/bench.py --bin FOLDER --out FOLDER [--quick] [name...]
 A name is that of a file in benchmarks/ (`random`), or the beginning of a benchmark's name in any of them (`dpo/float`).
 The JSON of each program goes to the output folder as `<program>.json`.
 
-The names of the benchmarks say what is compared with what. `normal/double` is ours; a benchmark whose name has one part
-more, `normal/double/limit:stream` or `normal/double/peer:std::normal_distribution`, is what it is measured against, in the
-same run (parts that the program adds, `.../1048576`, come last in both). Where a benchmark counts items
-(SetItemsProcessed), times are per item. Counters of ours are shown as they are.
+The names of the benchmarks say what is compared with what, in one run. Either `normal/double` is ours, and a benchmark
+whose name has one part more, `normal/double/limit:stream` or `normal/double/peer:torch`, is what it is measured against
+(numbers that the program adds, `.../1048576`, come last in both); or ours is `normal/valence` (and `normal/valence_block`),
+and everything else under `normal/`, like `normal/std`, is a peer. Where a benchmark counts items (SetItemsProcessed), times
+are per item. Counters of ours are shown as they are.
 """
 import argparse
 import json
@@ -57,14 +58,20 @@ def nanoseconds(time: float) -> str:
 
 
 def table(rows: list[dict]) -> list[list[str]]:
+    cases = {re.sub(r"/valence\w*", "", row["name"]) for row in rows if re.search(r"/valence(\w*)(/|$)", row["name"])}
     rivals: dict[str, list[tuple[str, dict]]] = {}
     ours = []
     for row in rows:
-        match = re.match(r"(.*?)/((?:limit|peer):[^/]*)(.*)$", row["name"])
-        if match:
+        case, _, last = row["name"].rpartition("/")
+        if match := re.match(r"(.*?)/((?:limit|peer):[^/]*)(.*)$", row["name"]):
             rivals.setdefault(match.group(1) + match.group(3), []).append((match.group(2), row))
+        elif case in cases and not last.startswith("valence"):
+            rivals.setdefault(f"{case}/valence", []).append((f"peer:{last}", row))
         else:
             ours.append(row)
+    for row in ours:  # the block version of a thing has the thing's own rivals
+        if (match := re.match(r"(.*/valence)_\w+$", row["name"])) and match.group(1) in rivals:
+            rivals.setdefault(row["name"], list(rivals[match.group(1)]))
     result = []
     for row in ours:
         per = "/item" if "items_per_second" in row else ""
