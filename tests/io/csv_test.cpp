@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "io/files.hpp"
+#include "io/mutations.hpp"
 #include "support/close.hpp"
 #include "valence/io/feature_pairs.hpp"
 #include "valence/io/votes.hpp"
@@ -209,15 +210,16 @@ TEST_CASE("rows of the wrong form are refused with their line", "[F12]") {
 
 TEST_CASE("what CsvWriter writes, CsvReader reads back") {
   const TemporaryFolder folder;
-  const std::vector<std::string> texts{"plain", "", "with,comma", "with \"quotes\"", "two\nlines", "cr\r", "ünï→"};
-  CsvWriter writer({"text", "the, number"});
+  const std::vector<std::string> texts{"plain",      "",     "with,comma", "with \"quotes\"",
+                                       "two\nlines", "cr\r", "ünï→",       "\xEF\xBB\xBF"};
+  CsvWriter writer({"\xEF\xBB\xBFtext", "the, number"});  // a name that begins like a file
   for (std::size_t i = 0; i < texts.size(); ++i) {
     writer << texts[i] << std::bit_cast<double>((mix(i) & 0x7FFFFFFFFFFFFFFFU) % 0x7FF0000000000000U);
     writer.end_row();
   }
   writer.save(folder / "t.csv");
   const auto table = load_csv(folder / "t.csv");
-  CHECK(table.texts("text") == texts);
+  CHECK(table.texts("\xEF\xBB\xBFtext") == texts);
   const auto numbers = table.numbers("the, number");
   for (std::size_t i = 0; i < texts.size(); ++i)
     CHECK(std::bit_cast<std::uint64_t>(numbers[i]) == (mix(i) & 0x7FFFFFFFFFFFFFFFU) % 0x7FF0000000000000U);
@@ -303,4 +305,27 @@ TEST_CASE("feature pairs are matched by name, not by place", "[P22]") {
   const auto other = parse_feature_pairs("id,chosen_a,rejected_a\nx,1,2\n", {.allow_other_columns = true});
   CHECK(other.chosen(0, 0) == 1);
   CHECK(parse_feature_pairs("chosen_a,rejected_a\n").chosen.cols() == 0);
+}
+
+TEST_CASE("random damage never crashes the table reader") {
+  const std::vector<std::string> seeds{"left,right,winner\na,b,left\nb,c,tie\n",
+                                       "\xEF\xBB\xBF"
+                                       "a,\"b \"\"c\"\", d\",e\r\n1.5,\"x\ny\",\r\n\r\n",
+                                       "chosen_a,rejected_a\n1,2\n"};
+  test::mutate(seeds, 20'000, [](const std::string& text) {
+    try {
+      const auto table = parse_csv(text);
+      CsvWriter writer(table.names());
+      for (std::size_t row = 0; row < table.rows(); ++row) {
+        for (std::size_t column = 0; column < table.names().size(); ++column) writer << table.cell(row, column);
+        writer.end_row();
+      }
+      const auto again = parse_csv(writer.text());
+      REQUIRE(again.names() == table.names());
+      REQUIRE(again.rows() == table.rows());
+      for (std::size_t row = 0; row < table.rows(); ++row)
+        for (std::size_t column = 0; column < table.names().size(); ++column)
+          REQUIRE(again.cell(row, column) == table.cell(row, column));
+    } catch (const Error&) {}
+  });
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "io/files.hpp"
+#include "io/mutations.hpp"
 #include "support/close.hpp"
 
 using namespace valence;
@@ -192,6 +193,12 @@ TEST_CASE("every row written is read back the same") {
   }
   survives(StepwiseRow{std::get<std::string>(nasty), {std::get<std::string>(nasty), ""}, {true, false}});
   survives(StepwiseRow{"p", {}, {}});
+  // Two conversations without a common turn have an empty prompt; nothing else may be an empty list.
+  survives(extracted(turns({{"user", "a"}}), turns({{"user", "b"}})));
+  CHECK(says(message_of([] {
+               to_json_line(PreferenceRow{"p", Conversation{}, Conversation{}});
+             }),
+             "chosen is an empty list"));
   CHECK(to_json_line(PreferenceRow{"a\x01\"", "b", "c"}) ==
         R"({"prompt": "a\u0001\"", "chosen": "b", "rejected": "c"})");
   CHECK(says(message_of([] { to_json_line(PromptRow{"\xFF"}); }), "not UTF-8"));
@@ -344,4 +351,22 @@ TEST_CASE("a pair becomes two unpaired rows") {
   CHECK(bad == UnpairedPreferenceRow{"p", "r", false});
   CHECK(says(message_of([] { unpair({std::nullopt, "c", "r"}); }), "implicit"));
   CHECK(plain_text(Conversation{{"user", "a"}, {"assistant", "b"}}) == "a\nb");
+}
+
+TEST_CASE("random damage never crashes the reader of JSON lines") {
+  const std::vector<std::string> seeds{
+      R"({"prompt": "The sky is", "chosen": " blue.", "rejected": " green.", "ref_chosen_logps": -1.5, "ref_rejected_logps": -2})"
+      "\n",
+      "{\"chosen\": \"The sky is bl\u00E9.\", \"rejected\": \"The sky is bl\u00E8.\"}\r\n",
+      R"({"chosen": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "name": "x"}], )"
+      R"("rejected": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "\ud83d\ude00"}]})"
+      "\n"};
+  std::size_t rows = 0;
+  test::mutate(seeds, 20'000, [&](const std::string& text) {
+    const auto data = parse_jsonl<PreferenceRow>(text, {.on_fault = OnFault::skip});
+    for (const auto& fault : data.faults) REQUIRE(find_invalid_utf8(fault.reason) == std::string::npos);
+    for (const auto& row : data.rows) REQUIRE(one<PreferenceRow>(to_json_line(row)) == row);
+    rows += data.rows.size();
+  });
+  CHECK(rows > 1000);  // the damage was not so great that nothing was read
 }

@@ -164,7 +164,8 @@ inline Message read_message(const nlohmann::json& value, const std::string& key)
 }
 
 inline Conversation read_conversation(const nlohmann::json& value, const std::string& key) {
-  if (value.empty()) throw RowFault{key, "is an empty list; expected at least one message"};
+  // A prompt may be empty: it is what two conversations without a common turn leave.
+  if (value.empty() && key != "prompt") throw RowFault{key, "is an empty list; expected at least one message"};
   Conversation out;
   for (std::size_t i = 0; i < value.size(); ++i) out.push_back(read_message(value[i], fmt::format("{}[{}]", key, i)));
   return out;
@@ -284,8 +285,11 @@ class RowWriter {
       append_json_string(out_, *string);
       return;
     }
+    const auto& messages = std::get<Conversation>(text);
+    if (messages.empty() && key != "prompt")
+      fail("to_json_line", "{} is an empty list; expected at least one message", key);
     out_ += '[';
-    for (const auto& message : std::get<Conversation>(text)) {
+    for (const auto& message : messages) {
       if (out_.back() != '[') out_ += ", ";
       out_ += "{\"role\": ";
       append_json_string(out_, message.role);
