@@ -9,5 +9,8 @@
 #include "valence/core/error.hpp"
 #include "valence/core/lanes.hpp"
 #include "valence/core/math.hpp"
+#include "valence/core/parallel.hpp"
+#include "valence/core/progress.hpp"
 #include "valence/core/random.hpp"
+#include "valence/core/statistics.hpp"
 #include "valence/core/types.hpp"

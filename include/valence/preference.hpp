@@ -7,6 +7,7 @@
 ///   auto [value, d_chosen, d_rejected] = valence::evaluate(loss, batch);
 
 #include "valence/preference/algebra.hpp"
+#include "valence/preference/any_loss.hpp"
 #include "valence/preference/batch.hpp"
 #include "valence/preference/batch_losses.hpp"
 #include "valence/preference/by_name.hpp"

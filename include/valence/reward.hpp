@@ -5,4 +5,5 @@
 #include "valence/reward/bradley_terry.hpp"
 #include "valence/reward/links.hpp"
 #include "valence/reward/metrics.hpp"
+#include "valence/reward/pair_objective.hpp"
 #include "valence/reward/tie_models.hpp"
