@@ -801,3 +801,15 @@ TEST_CASE("Losses are found by name, with their options", "[P3]") {
       "mine", {}, [&](const auto& loss) { mine = evaluate(loss, c.view()).value; }, own);
   CHECK(mine == close(0.6406589382612));
 }
+
+TEST_CASE("A loss chosen at run time is checked with the others of its sum, before anything changes") {
+  GoldenColumns<double> c;
+  const AnyLoss any = any_loss("cdpo", {{"beta", 0.5}});
+  CHECK(evaluate(any, c.view()).value == close(0.6927422715945));
+  CHECK(evaluate(0.5 * Sft{} + 2 * any, c.view()).value == close(0.5 * 12.375 + 2 * 0.6927422715945));
+  CHECK(says(message_of([] { any_loss("cdpo", {{"beta", -1}}); }), "Cdpo: beta is -1"));
+  std::vector<double> d(6, 7.0);
+  c.ref_chosen[4] = std::numeric_limits<double>::quiet_NaN();
+  CHECK(says(message_of([&] { accumulate(Sft{} + any, c.view(), {.chosen = d}); }), "Cdpo", "ref_chosen[4] is nan"));
+  for (const double g : d) CHECK(g == 7);
+}

@@ -191,8 +191,8 @@ struct ApoDownLink {
   template <class T> TwoSlopes<T> operator()(T a, T b) const {
     const auto [a_tail, a_minus, a_plus] = detail::logistic_parts(a);
     const auto [m_tail, m_minus, m_plus] = detail::logistic_parts(a - b);
-    const T h = m_plus * m_minus;
-    return {a_plus + m_minus, a_plus * a_minus - h, h};
+    const T h = detail::rounded(m_plus * m_minus);
+    return {a_plus + m_minus, detail::rounded(a_plus * a_minus) - h, h};
   }
 };
 
