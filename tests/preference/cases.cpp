@@ -9,14 +9,18 @@
 namespace valence::test {
 namespace {
 
+template <class S, class L> std::function<PairLoss<S>(const Pair<S>&)> caller(const L& loss) {
+  return [loss](const Pair<S>& p) { return loss(p); };
+}
+
 template <class L> PairCase make(std::string name, L loss, bool is_golden = false) {
   static_assert(PointwiseLoss<L>);
   PairCase c;
   c.name = std::move(name);
   c.golden = is_golden;
   c.needs = L::needs;
-  c.one = [loss](const Pair<double>& p) { return loss(p); };
-  c.one_float = [loss](const Pair<float>& p) { return loss(p); };
+  c.one = caller<double>(loss);
+  c.one_float = caller<float>(loss);
   c.accumulate = [loss](const PreferenceBatch<double>& in, PreferenceGradient<double> out, double factor) {
     return accumulate(loss, in, out, factor);
   };
@@ -41,7 +45,7 @@ template <class L> PairCase make(std::string name, L loss, bool is_golden = fals
         value = value == 1 ? 0.875 : value + 0.03125;
       }
     });
-    c.changed.emplace_back(field, [other](const Pair<double>& p) { return other(p); });
+    c.changed.emplace_back(field, caller<double>(other));
   }
   return c;
 }
@@ -89,7 +93,51 @@ std::vector<PairCase> make_all() {
   return all;
 }
 
+constexpr auto others = named_losses(
+    named_loss("aot", Aot{}), named_loss("aot_unpaired", AotUnpaired{}), named_loss("kto", Kto{}),
+    named_loss("kto_at", KtoAt{.kl = 0.5}), named_loss("kto_pair", KtoPair{}), named_loss("bco", Bco{}),
+    named_loss("apo_zero_unpaired", ApoZeroUnpaired{}), named_loss("rpo", RpoOptions{}, rpo),
+    named_loss("rpo_minimax", RpoOptions{}, rpo_minimax), named_loss("cpo", CpoOptions{}, cpo),
+    named_loss("orpo", OrpoOptions{}, orpo), named_loss("mpo", MpoOptions{}, mpo), named_loss("xpo", XpoOptions{}, xpo),
+    named_loss("iterative_rpo", IterativeRpoOptions{}, iterative_rpo), named_loss("slic", SlicOptions{}, slic));
+
+template <class List, class F> void for_each_entry(const List& list, F& f) {
+  if constexpr (requires { list.first; }) {
+    f(list.first);
+    for_each_entry(list.rest, f);
+  }
+}
+
 }  // namespace
+
+AnyLoss<double> pair_loss(std::string_view name, std::initializer_list<LossOption> options) {
+  return any_loss(name, options);
+}
+
+const std::vector<std::string>& other_losses() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> result;
+    auto add = [&](const auto& entry) { result.emplace_back(entry.name); };
+    for_each_entry(others, add);
+    return result;
+  }();
+  return names;
+}
+
+AnyLoss<double> other_loss(std::string_view name, std::initializer_list<LossOption> options) {
+  return any_loss(name, std::span<const LossOption>(options.begin(), options.size()), others);
+}
+
+std::vector<std::pair<std::string, double>> other_loss_options(std::string_view name) {
+  std::vector<std::pair<std::string, double>> result;
+  auto look = [&](const auto& entry) {
+    if (entry.name != name) return;
+    detail::visit_fields(entry.options,
+                         [&](std::string_view field, double value) { result.emplace_back(field, value); });
+  };
+  for_each_entry(others, look);
+  return result;
+}
 
 const std::vector<PairCase>& pair_cases() {
   static const std::vector<PairCase> cases = make_all();

@@ -1,10 +1,16 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
+#include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "valence/preference/any_loss.hpp"
 #include "valence/preference/batch.hpp"
+#include "valence/preference/by_name.hpp"
 
 /// Every pointwise loss, behind functions: so that each is compiled once for all tests.
 namespace valence::test {
@@ -27,6 +33,15 @@ const std::vector<PairCase>& pair_cases();
 
 /// The case of that name.
 const PairCase& pair_case(const std::string& name);
+
+/// A loss of `pair_losses` by name.
+AnyLoss<double> pair_loss(std::string_view name, std::initializer_list<LossOption> options = {});
+
+/// Losses with options that are not pointwise: batch losses and named composites. Their names, a loss of them by name, and the
+/// names and defaults of its options.
+const std::vector<std::string>& other_losses();
+AnyLoss<double> other_loss(std::string_view name, std::initializer_list<LossOption> options = {});
+std::vector<std::pair<std::string, double>> other_loss_options(std::string_view name);
 
 /// The golden batch, in the columns' type.
 template <class S> struct GoldenColumns {

@@ -73,12 +73,8 @@ TEST_CASE("The length counts the tokens that are scored", "[P2]") {
 TEST_CASE("Each loss name reaches its own loss", "[P3]") {
   const OnePair pair(ratios(4, -2));
   const auto by_name = [&](std::string_view name) {
-    std::array<double, 2> result{};
-    visit_loss(name, {{"beta", 0.1}}, [&](const auto& loss) {
-      const auto e = evaluate(loss, PreferenceBatch<double>{.pairs = pair.view()});
-      result = {e.value, e.d_chosen[0]};
-    });
-    return result;
+    const auto e = evaluate(pair_loss(name, {{"beta", 0.1}}), pair.view());
+    return std::array{e.value, e.d_chosen[0]};
   };
   CHECK(by_name("dpo")[0] == close(0.43748795, nine));
   CHECK(by_name("dpo")[1] == close(-0.0354343694, nine));
