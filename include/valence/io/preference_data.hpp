@@ -135,7 +135,8 @@ inline void extract_prompt(PreferenceRow& row) {
         if (rejected.empty()) fail("extract_prompt", "rejected is empty; expected a text that begins with the prompt");
         const auto size = static_cast<std::ptrdiff_t>(detail::prompt_size(chosen, rejected));
         // In place: g++ 12 warns about a moved variant (-Wmaybe-uninitialized, wrongly).
-        row.prompt.emplace(std::in_place_type<std::remove_reference_t<decltype(chosen)>>, chosen.begin(), chosen.begin() + size);
+        row.prompt.emplace(std::in_place_type<std::remove_reference_t<decltype(chosen)>>, chosen.begin(),
+                           chosen.begin() + size);
         chosen.erase(chosen.begin(), chosen.begin() + size);
         rejected.erase(rejected.begin(), rejected.begin() + size);
       },
