@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 
@@ -48,6 +49,28 @@ template <std::floating_point S> constexpr S open_unit(std::uint64_t bits) {
     return static_cast<S>(static_cast<std::int64_t>(bits >> 11 | 1)) * S(0x1p-53);
 }
 
+/// `out[i] = unit<S>(bits[i])`; `count` is a multiple of 32 (fixed-length inner loops are what -O2 vectorises).
+#define VALENCE_DETAIL_UNITS(NAME, TARGET)                                                       \
+  template <std::floating_point S>                                                               \
+  TARGET void NAME(const std::uint64_t* __restrict bits, S* __restrict out, std::size_t count) { \
+    for (std::size_t i = 0; i < count; i += 32)                                                  \
+      for (std::size_t j = 0; j < 32; ++j) out[i + j] = unit<S>(bits[i + j]);                    \
+  }
+VALENCE_DETAIL_UNITS(units_for_target, )
+// Only AVX-512 converts 64-bit integers in vectors; every step is exact, so the bits are the same.
+#if VALENCE_VECTOR_EXTENSIONS && defined(__x86_64__) && defined(__linux__) && !defined(__AVX512DQ__)
+VALENCE_DETAIL_UNITS(units_avx512, __attribute__((target("avx512f,avx512dq"))))
+template <std::floating_point S> void units(const std::uint64_t* bits, S* out, std::size_t count) {
+  if (__builtin_cpu_supports("avx512dq")) return units_avx512(bits, out, count);
+  units_for_target(bits, out, count);
+}
+#else
+template <std::floating_point S> void units(const std::uint64_t* bits, S* out, std::size_t count) {
+  units_for_target(bits, out, count);
+}
+#endif
+#undef VALENCE_DETAIL_UNITS
+
 // ln 2 in two parts, the first with 21 zero bits at its end, so that k * ln2_high is exact for every exponent k.
 inline constexpr double ln2_high = 0x1.62e42fee00000p-1, ln2_low = 0x1.a39ef35793c76p-33;
 
@@ -69,8 +92,10 @@ inline double exact_log(double x) {
   const double f = m - 1;
   const double s = f / (2 + f);
   const double z = times(s, s);
-  double sum = 1.0 / 23;
-  for (int i = 21; i >= 3; i -= 2) sum = times(sum, z) + 1.0 / i;
+  double sum = 1.0 / 23;  // 1/3 + z/5 + ... + z^10/23
+  constexpr double odd[] = {1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13,
+                            1.0 / 11, 1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3};
+  for (const double coefficient : odd) sum = times(sum, z) + coefficient;
   // 2 s = f - s f, so log m = f - s (f - 2 z sum): the large part is exact, the correction is small.
   const double correction = times(s, f - times(2 * z, sum));
   return times(static_cast<double>(k), ln2_high) + (f - (correction - times(static_cast<double>(k), ln2_low)));

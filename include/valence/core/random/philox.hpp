@@ -68,8 +68,10 @@ inline void philox_groups_scalar(const StreamIdentity& stream, std::uint64_t fir
 #if VALENCE_DETAIL_PHILOX_VECTORS
 
 #if defined(__clang__)
+#define VALENCE_DETAIL_PHILOX_UNROLL _Pragma("clang loop unroll(full)")
 #define VALENCE_DETAIL_PHILOX_MULTIPLY(BITS, x, y) (((x)&0xFFFFFFFFu) * (y))
 #else
+#define VALENCE_DETAIL_PHILOX_UNROLL _Pragma("GCC unroll 10")
 #define VALENCE_DETAIL_PHILOX_MULTIPLY(BITS, x, y) VALENCE_DETAIL_PHILOX_MULTIPLY_##BITS(x, y)
 #define VALENCE_DETAIL_PHILOX_MULTIPLY_128(x, y) (Lane) __builtin_ia32_pmuludq128((Half)(x), (Half)(y))
 #define VALENCE_DETAIL_PHILOX_MULTIPLY_256(x, y) (Lane) __builtin_ia32_pmuludq256((Half)(x), (Half)(y))
@@ -106,15 +108,14 @@ inline void philox_groups_scalar(const StreamIdentity& stream, std::uint64_t fir
         c[j] = number * 0 + stream.upper;                                                                              \
         d[j] = number * 0 + (stream.upper >> 32);                                                                      \
       }                                                                                                                \
-      for (int r = 0; r < 10; ++r)                                                                                     \
-        for (std::size_t j = 0; j < together; ++j) {                                                                   \
-          const Lane p0 = VALENCE_DETAIL_PHILOX_MULTIPLY(BITS, a[j], m0);                                              \
-          const Lane p1 = VALENCE_DETAIL_PHILOX_MULTIPLY(BITS, c[j], m1);                                              \
-          a[j] = (p1 >> 32) ^ b[j] ^ key0[r];                                                                          \
-          b[j] = p1;                                                                                                   \
-          c[j] = (p0 >> 32) ^ d[j] ^ key1[r];                                                                          \
-          d[j] = p0;                                                                                                   \
-        }                                                                                                              \
+      VALENCE_DETAIL_PHILOX_UNROLL for (int r = 0; r < 10; ++r) for (std::size_t j = 0; j < together; ++j) {           \
+        const Lane p0 = VALENCE_DETAIL_PHILOX_MULTIPLY(BITS, a[j], m0);                                                \
+        const Lane p1 = VALENCE_DETAIL_PHILOX_MULTIPLY(BITS, c[j], m1);                                                \
+        a[j] = (p1 >> 32) ^ b[j] ^ key0[r];                                                                            \
+        b[j] = p1;                                                                                                     \
+        c[j] = (p0 >> 32) ^ d[j] ^ key1[r];                                                                            \
+        d[j] = p0;                                                                                                     \
+      }                                                                                                                \
       for (std::size_t j = 0; j < together; ++j) {                                                                     \
         const Lane even = (a[j] & 0xFFFFFFFFu) | (b[j] << 32), odd = (c[j] & 0xFFFFFFFFu) | (d[j] << 32);              \
         const Lane first = __builtin_shufflevector(even, odd, VALENCE_DETAIL_UNPACK FIRST);                            \
@@ -142,6 +143,9 @@ VALENCE_DETAIL_PHILOX_GROUPS(256, , (0, 4, 1, 5), (2, 6, 3, 7))
 #endif
 #if VALENCE_DETAIL_PHILOX_DISPATCH
 VALENCE_DETAIL_PHILOX_GROUPS(512, __attribute__((target("avx512f"))), (0, 8, 1, 9, 2, 10, 3, 11),
+                             (4, 12, 5, 13, 6, 14, 7, 15))
+#elif defined(__AVX512F__) && defined(__clang__)  // -march=native may tell it to prefer half the width
+VALENCE_DETAIL_PHILOX_GROUPS(512, __attribute__((__min_vector_width__(512))), (0, 8, 1, 9, 2, 10, 3, 11),
                              (4, 12, 5, 13, 6, 14, 7, 15))
 #elif defined(__AVX512F__)
 VALENCE_DETAIL_PHILOX_GROUPS(512, , (0, 8, 1, 9, 2, 10, 3, 11), (4, 12, 5, 13, 6, 14, 7, 15))
@@ -174,6 +178,7 @@ inline void philox_groups(const StreamIdentity& stream, std::uint64_t first_bloc
 #undef VALENCE_DETAIL_PHILOX_MULTIPLY_256
 #undef VALENCE_DETAIL_PHILOX_MULTIPLY_512
 #undef VALENCE_DETAIL_PHILOX_GROUPS
+#undef VALENCE_DETAIL_PHILOX_UNROLL
 #undef VALENCE_DETAIL_UNPACK
 
 }  // namespace detail

@@ -7,6 +7,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <span>
@@ -19,6 +20,15 @@
 #include "valence/core/random/exact.hpp"
 #include "valence/core/random/philox.hpp"
 #include "valence/core/random/ziggurat.hpp"
+
+// What is rarely run stays out of line, so that what is always run is small enough to be inlined. It matters beyond the call:
+// Clang clears a register before it converts an integer into it only if it sees the loop around it, and without that a draw
+// waits for what the caller did with the one before.
+#if defined(__GNUC__)
+#define VALENCE_DETAIL_OUT_OF_LINE __attribute__((noinline))
+#else
+#define VALENCE_DETAIL_OUT_OF_LINE
+#endif
 
 namespace valence {
 
@@ -87,7 +97,8 @@ class SideStream {
 
 /// The ziggurat for the 64 bits `x` in the rare case (1 %) that they alone do not decide; continues with `more` until
 /// it does. Bits 0-7 choose the layer, bit 8 the sign, bits 11-63 the place: no bit is used twice.
-inline double normal_undecided(std::uint64_t x, SideStream more) {
+inline double normal_undecided(std::uint64_t x, const StreamIdentity& side) {
+  SideStream more(side);
   const Ziggurat& table = normal_ziggurat;
   for (;; x = more()) {
     const std::size_t i = x & 255;
@@ -110,7 +121,8 @@ inline double normal_undecided(std::uint64_t x, SideStream more) {
 }
 
 /// As above for the exponential distribution; the place is an odd number, so the result is never 0.
-inline double exponential_undecided(std::uint64_t x, SideStream more) {
+inline double exponential_undecided(std::uint64_t x, const StreamIdentity& side) {
+  SideStream more(side);
   const Ziggurat& table = exponential_ziggurat;
   double beyond = 0;  // the distribution has no memory: beyond r it starts again
   for (;; x = more()) {
@@ -351,10 +363,13 @@ class Rng {
   /// Puts the elements in an order that is uniform over all of them (Fisher-Yates). Uses max(size - 1, 0) outputs.
   template <class T, std::size_t Extent> void shuffle(std::span<T, Extent> items) {
     using std::swap;
-    for (std::size_t i = items.size(); i > 1; --i) {
-      const std::uint64_t x = (*this)();
-      const auto j = static_cast<std::size_t>(lemire(x, i, position_ - 1));
-      if (j != i - 1) swap(items[i - 1], items[j]);
+    std::uint64_t bits[64];
+    for (std::size_t i = items.size(); i > 1;) {
+      const std::size_t now = (std::min)(i - 1, std::size(bits));
+      const std::uint64_t start = position();
+      fill(std::span(bits, now));
+      for (std::size_t k = 0; k < now; ++k, --i)
+        swap(items[i - 1], items[static_cast<std::size_t>(lemire(bits[k], i, start + k))]);
     }
   }
   template <class T> void shuffle(std::vector<T>& items) { shuffle(std::span<T>(items)); }
@@ -382,35 +397,45 @@ class Rng {
     return Rng(detail::StreamIdentity{identity[0], identity[1]});
   }
 
-  void hold_group() {
+  VALENCE_DETAIL_OUT_OF_LINE void hold_group() {
     position_ &= position_mask;
     held_group_ = position_ / detail::philox_group_outputs;
     detail::philox_groups(identity_, held_group_ * detail::philox_group_blocks, 1, held_.data());
   }
 
-  /// Further random bits for the draw at `position`; its counter is in the half that positions do not reach.
-  detail::SideStream side(std::uint64_t position) const {
-    const auto identity = detail::philox_block(identity_, ~position_mask | position);
-    return detail::SideStream({identity[0], identity[1]});
+  /// Where the draw at `position` finds further random bits: its counter is in the half that positions do not reach.
+  detail::StreamIdentity side(std::uint64_t position) const {
+    const auto block = detail::philox_block(identity_, ~position_mask | position);
+    return {block[0], block[1]};
   }
 
   std::uint64_t lemire(std::uint64_t x, std::uint64_t n, std::uint64_t position) const {
-    detail::Wide product = detail::multiply_wide(x, n);
-    if (product.low < n) [[unlikely]] {
-      const std::uint64_t surplus = (0 - n) % n;  // 2^64 mod n: so many low words would come up once too often
-      if (product.low < surplus) {
-        auto more = side(position);
-        do product = detail::multiply_wide(more(), n);
-        while (product.low < surplus);
-      }
+    const detail::Wide product = detail::multiply_wide(x, n);
+    if (product.low < n) [[unlikely]]
+      return lemire_undecided(product, n, position);
+    return product.high;
+  }
+  VALENCE_DETAIL_OUT_OF_LINE std::uint64_t lemire_undecided(detail::Wide product, std::uint64_t n,
+                                                            std::uint64_t position) const {
+    const std::uint64_t surplus = (0 - n) % n;  // 2^64 mod n: so many low words would come up once too often
+    if (product.low < surplus) {
+      detail::SideStream more(side(position));
+      do product = detail::multiply_wide(more(), n);
+      while (product.low < surplus);
     }
     return product.high;
+  }
+  VALENCE_DETAIL_OUT_OF_LINE double normal_undecided(std::uint64_t x, std::uint64_t position) const {
+    return detail::normal_undecided(x, side(position));
+  }
+  VALENCE_DETAIL_OUT_OF_LINE double exponential_undecided(std::uint64_t x, std::uint64_t position) const {
+    return detail::exponential_undecided(x, side(position));
   }
 
   double normal_from(std::uint64_t x, std::uint64_t position) const {
     const detail::ZigguratLayer& layer = detail::normal_ziggurat.layer[x & 255];
     if (x >> 11 >= layer.inside) [[unlikely]]
-      return detail::normal_undecided(x, side(position));
+      return normal_undecided(x, position);
     const double magnitude = detail::times(static_cast<double>(static_cast<std::int64_t>(x >> 11)), layer.scale);
     return std::bit_cast<double>(std::bit_cast<std::uint64_t>(magnitude) | (x & 256) << 55);
   }
@@ -418,7 +443,7 @@ class Rng {
   double exponential_from(std::uint64_t x, std::uint64_t position) const {
     const detail::ZigguratLayer& layer = detail::exponential_ziggurat.layer[x & 255];
     if ((x >> 11 | 1) >= layer.inside) [[unlikely]]
-      return detail::exponential_undecided(x, side(position));
+      return exponential_undecided(x, position);
     return detail::times(static_cast<double>(static_cast<std::int64_t>(x >> 11 | 1)), layer.scale);
   }
 
@@ -448,6 +473,12 @@ class Rng {
   /// `out[i] = from(output i, its position)`: whole groups through a buffer, the ends through the group that the
   /// generator holds.
   template <class T, class From> void fill_each(T* out, std::size_t count, From from) {
+    fill_groups(out, count, from, [from](const std::uint64_t* outputs, T* to, std::size_t now, std::uint64_t position) {
+      for (std::size_t i = 0; i < now; ++i) to[i] = from(outputs[i], position + i);
+    });
+  }
+  template <class T, class From, class FromGroups>
+  void fill_groups(T* out, std::size_t count, From from, FromGroups from_groups) {
     constexpr std::size_t group = detail::philox_group_outputs;
     while (count > 0 && (position_ % group != 0 || count < group)) {
       const std::uint64_t x = (*this)();
@@ -459,7 +490,7 @@ class Rng {
       position_ &= position_mask;
       const std::size_t now = (std::min)(count, chunk) / group * group;
       detail::philox_groups(identity_, position_ / 2, now / group, outputs);
-      for (std::size_t i = 0; i < now; ++i) out[i] = from(outputs[i], position_ + i);
+      from_groups(outputs, out, now, position_);
       position_ += now;
       out += now;
       count -= now;
@@ -471,7 +502,9 @@ class Rng {
   }
 
   template <class S> void fill_unit(std::span<S> out) {
-    fill_each(out.data(), out.size(), [](std::uint64_t x, std::uint64_t) { return detail::unit<S>(x); });
+    fill_groups(
+        out.data(), out.size(), [](std::uint64_t x, std::uint64_t) { return detail::unit<S>(x); },
+        [](const std::uint64_t* outputs, S* to, std::size_t now, std::uint64_t) { detail::units(outputs, to, now); });
   }
   template <class S> void fill_interval(std::span<S> out, S low, S high) {
     check_interval("Rng::fill_uniform", low, high);
@@ -676,3 +709,5 @@ inline std::vector<std::size_t> Rng::sample(std::size_t n, std::size_t k) {
 }
 
 }  // namespace valence
+
+#undef VALENCE_DETAIL_OUT_OF_LINE

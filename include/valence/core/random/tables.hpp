@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <span>
 #include <utility>
@@ -44,15 +45,17 @@ class AliasTable {
 
  private:
   struct Cell {
-    std::uint64_t threshold;  // of 2^64: below it the cell's own index, else the alias
-    std::size_t alias;
+    std::uint64_t threshold;  // of 2^64: below it the first index (the cell's own), else the second (the alias)
+    std::size_t index[2];
     friend bool operator==(const Cell&, const Cell&) = default;
   };
 
   std::size_t pick(std::uint64_t x) const {
-    const auto [index, fraction] = detail::multiply_wide(x, cells_.size());
-    const Cell& cell = cells_[static_cast<std::size_t>(index)];
-    return fraction < cell.threshold ? static_cast<std::size_t>(index) : cell.alias;
+    const auto [place, fraction] = detail::multiply_wide(x, cells_.size());
+    const Cell& cell = cells_[static_cast<std::size_t>(place)];
+    // The comparison is as random as can be, so a branch on it would be mispredicted; the memory behind both answers is
+    // the cell's own.
+    return cell.index[fraction >= cell.threshold];
   }
 
   template <class S> void build(std::span<const S> weights) {
@@ -60,28 +63,28 @@ class AliasTable {
     const std::size_t n = weights.size();
     cells_.resize(n);
     std::vector<double> share(n);  // n times the probability: 1 fills a cell
-    std::vector<std::size_t> small, large;
+    std::vector<std::size_t> light, heavy;
     std::size_t heaviest = 0;
     for (std::size_t i = 0; i < n; ++i) {
       share[i] = detail::times(static_cast<double>(weights[i]) / total, static_cast<double>(n));
-      (share[i] < 1 ? small : large).push_back(i);
+      (share[i] < 1 ? light : heavy).push_back(i);
       if (weights[i] > weights[heaviest]) heaviest = i;
     }
-    while (!small.empty() && !large.empty()) {
-      const std::size_t s = small.back(), l = large.back();
-      small.pop_back();
-      cells_[s] = {static_cast<std::uint64_t>(share[s] * 0x1p64), l};
+    while (!light.empty() && !heavy.empty()) {
+      const std::size_t s = light.back(), l = heavy.back();
+      light.pop_back();
+      cells_[s] = {static_cast<std::uint64_t>(share[s] * 0x1p64), {s, l}};
       share[l] = (share[l] + share[s]) - 1;
       if (share[l] < 1) {
-        large.pop_back();
-        small.push_back(l);
+        heavy.pop_back();
+        light.push_back(l);
       }
     }
     // What is left is 1 but for rounding: cells of their own. An index of weight 0 can't be among them, unless rounding
     // of very many weights adds up to a whole cell; it is not drawn even then.
     constexpr std::uint64_t all = (std::numeric_limits<std::uint64_t>::max)();
-    for (const auto* rest : {&small, &large})
-      for (const std::size_t i : *rest) cells_[i] = weights[i] > 0 ? Cell{all, i} : Cell{0, heaviest};
+    for (const auto* rest : {&light, &heavy})
+      for (const std::size_t i : *rest) cells_[i] = weights[i] > 0 ? Cell{all, {i, i}} : Cell{0, {i, heaviest}};
   }
 
   std::vector<Cell> cells_;
