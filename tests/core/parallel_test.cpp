@@ -19,8 +19,8 @@ static_assert(!parallel_enabled);
 #endif
 
 TEST_CASE("parallel_for visits every index once", "[parallel][T8]") {
-  for (const std::size_t n : {0, 1, 7, 64, 1000})
-    for (const std::size_t chunk : {1, 3, 64, 5000})
+  for (const std::size_t n : {0u, 1u, 7u, 64u, 1000u})
+    for (const std::size_t chunk : {1u, 3u, 64u, 5000u})
       for (const int threads : {0, 1, 2, 7}) {
         std::vector<int> visits(n, 0);
         parallel_for(n, [&](std::size_t i) { visits[i] += static_cast<int>(i) + 1; },

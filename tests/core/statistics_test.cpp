@@ -38,7 +38,7 @@ TEST_CASE("merged moments are those of all values, with unequal shares", "[stati
   const auto v = normals(1000, 1);
   RunningMoments all;
   all.add(v);
-  for (const std::size_t cut : {0, 1, 10, 500, 999, 1000}) {
+  for (const std::size_t cut : {0u, 1u, 10u, 500u, 999u, 1000u}) {
     RunningMoments a, b;
     a.add(std::span(v).first(cut));
     b.add(std::span(v).subspan(cut));
