@@ -6,14 +6,13 @@
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #if defined(_WIN32)
 #include <fcntl.h>
@@ -56,8 +55,9 @@ class AtomicFile {
       if (file_ < 0 && errno != EEXIST) break;
     }
     if (file_ < 0) {
-      const std::string reason = std::strerror(errno);
-      fail("AtomicFile", "cannot create a file beside '{}': {}", path_.string(), reason);
+      const int error = errno;
+      fail("AtomicFile", "cannot create a file beside '{}': {}", path_.string(),
+           std::generic_category().message(error));
     }
   }
   AtomicFile(const AtomicFile&) = delete;
@@ -73,31 +73,25 @@ class AtomicFile {
   /// Appends `bytes`.
   void write(std::span<const std::byte> bytes) {
     if (file_ < 0) fail("AtomicFile", "'{}' was committed already", path_.string());
-    while (!bytes.empty()) {
-      // Some systems refuse single writes of 2 GiB and more.
-      const std::size_t chunk = (std::min)(bytes.size(), std::size_t{1} << 30);
-#if defined(_WIN32)
-      const auto written = ::_write(file_, bytes.data(), static_cast<unsigned>(chunk));
-#else
-      const auto written = ::write(file_, bytes.data(), chunk);
-      if (written < 0 && errno == EINTR) continue;
-#endif
-      if (written <= 0) fail_now("cannot write");
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
+    if (buffer_.size() + bytes.size() > buffer_size) flush();
+    if (bytes.size() > buffer_size)
+      put(bytes);
+    else
+      buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
   }
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
   /// Makes the written content the content of `path`. To be called once, last.
   void commit() {
     if (file_ < 0) fail("AtomicFile", "'{}' was committed already", path_.string());
+    flush();
 #if defined(_WIN32)
     if (::_commit(file_) != 0) fail_now("cannot flush");
 #else
     struct stat old {};
     if (::stat(path_.c_str(), &old) == 0 && S_ISREG(old.st_mode)) {
       // Best effort: on a file system without permission bits the content matters more.
-      if (::fchmod(file_, old.st_mode & 07777) != 0) errno = 0;
+      [[maybe_unused]] const int kept = ::fchmod(file_, old.st_mode & 07777);
     }
     if (::fsync(file_) != 0) fail_now("cannot flush");
 #endif
@@ -118,6 +112,26 @@ class AtomicFile {
   }
 
  private:
+  static constexpr std::size_t buffer_size = std::size_t{1} << 16;
+
+  void flush() {
+    put(buffer_);
+    buffer_.clear();
+  }
+  void put(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      // Some systems refuse single writes of 2 GiB and more.
+      const std::size_t chunk = (std::min)(bytes.size(), std::size_t{1} << 30);
+#if defined(_WIN32)
+      const auto written = ::_write(file_, bytes.data(), static_cast<unsigned>(chunk));
+#else
+      const auto written = ::write(file_, bytes.data(), chunk);
+      if (written < 0 && errno == EINTR) continue;
+#endif
+      if (written <= 0) fail_now("cannot write");
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+  }
   static int process() {
 #if defined(_WIN32)
     return ::_getpid();
@@ -147,11 +161,12 @@ class AtomicFile {
 #endif
   }
   [[noreturn]] void fail_now(std::string_view what) {
-    const std::string reason = std::strerror(errno);
-    fail("AtomicFile", "{} '{}': {}", what, temporary_.string(), reason);
+    const int error = errno;
+    fail("AtomicFile", "{} '{}': {}", what, temporary_.string(), std::generic_category().message(error));
   }
 
   std::filesystem::path path_, temporary_;
+  std::vector<std::byte> buffer_;  // small writes, until they are worth a call
   int file_ = -1;
   bool committed_ = false;
 };

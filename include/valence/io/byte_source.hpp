@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "valence/core/error.hpp"
@@ -30,8 +31,8 @@ class ByteSource {
     out.file_.reset(std::fopen(path.c_str(), "rb"));
 #endif
     if (!out.file_) {
-      const std::string reason = std::strerror(errno);
-      fail(where, "cannot open '{}': {}", out.name_, reason);
+      const int error = errno;
+      fail(where, "cannot open '{}': {}", out.name_, std::generic_category().message(error));
     }
     return out;
   }
@@ -56,8 +57,8 @@ class ByteSource {
     }
     const std::size_t count = std::fread(out.data(), 1, out.size(), file_.get());
     if (count == 0 && std::ferror(file_.get())) {
-      const std::string reason = std::strerror(errno);
-      fail("read", "cannot read '{}': {}", name_, reason);
+      const int error = errno;
+      fail("read", "cannot read '{}': {}", name_, std::generic_category().message(error));
     }
     return count;
   }

@@ -4,11 +4,13 @@
 #include <concepts>
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -19,6 +21,24 @@
 #include "valence/io/text.hpp"
 
 namespace valence {
+
+namespace detail {
+
+struct TextHash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+};
+/// Places of texts, found without making a string of what is looked for.
+template <class Place> using TextIndex = std::unordered_map<std::string, Place, TextHash, std::equal_to<>>;
+
+[[noreturn]] inline void fail_no_column(std::string_view where, std::string_view file, std::string_view name,
+                                        const std::vector<std::string>& names) {
+  std::string all;
+  for (const auto& known : names) all += (all.empty() ? "" : ", ") + known;
+  fail(where, "{} has no column {}; its columns are {}", file, shown(name), shown(all, 400));
+}
+
+}  // namespace detail
 
 /// How a table of text is laid out.
 struct CsvOptions {
@@ -46,15 +66,12 @@ class CsvReader {
   /// The index of the column `name`; an `Error` that lists the columns there are when it is missing.
   std::size_t column(std::string_view name) const {
     if (const auto index = find_column(name)) return *index;
-    std::string all;
-    for (const auto& known : names_) all += (all.empty() ? "" : ", ") + known;
-    fail("CsvReader", "{} has no column {}; its columns are {}", source_.name(), shown(name), shown(all, 400));
+    detail::fail_no_column("CsvReader", source_.name(), name, names_);
   }
   /// The index of the column `name`, if there is one.
   std::optional<std::size_t> find_column(std::string_view name) const {
-    for (std::size_t i = 0; i < names_.size(); ++i)
-      if (names_[i] == name) return i;
-    return std::nullopt;
+    const auto found = index_.find(name);
+    return found == index_.end() ? std::nullopt : std::optional(found->second);
   }
 
   /// Moves to the next row; false at the end of the table.
@@ -90,7 +107,7 @@ class CsvReader {
     return cell(column);
   }
   /// The number in a cell. Floating point must be finite: a NaN never passes silently.
-  template <class S> S number(std::size_t column) const {
+  template <TextNumber S> S number(std::size_t column) const {
     const auto value = parse_number<S>(cell(column));
     if constexpr (std::floating_point<S>) {
       if (!value || !std::isfinite(*value)) reject(column, "a finite number");
@@ -130,7 +147,7 @@ class CsvReader {
     if (!read_record() || (cells_.size() == 1 && text_.empty()))
       fail("CsvReader", "{} has no header: line 1 is empty; expected the names of the columns", source_.name());
     for (std::size_t i = 0; i < cells_.size(); ++i) {
-      if (find_column(cell(i)))
+      if (!index_.emplace(cell(i), i).second)
         fail("CsvReader", "{} line 1 names two columns {}; expected different names", source_.name(), shown(cell(i)));
       names_.emplace_back(cell(i));
     }
@@ -213,6 +230,7 @@ class CsvReader {
   detail::ByteSource source_;
   CsvOptions options_;
   std::vector<std::string> names_;
+  detail::TextIndex<std::size_t> index_;  // of the columns
   std::vector<char> chunk_;
   std::size_t at_ = 0, size_ = 0;
   std::string text_;         // the cells of the current row, one after the other
@@ -265,7 +283,7 @@ class CsvTable {
   }
   /// A column of numbers. A cell that is missing, no number, out of range or (floating point) not finite is an `Error`
   /// with line, column and the text seen.
-  template <class S = double> std::vector<S> numbers(std::string_view name) const {
+  template <TextNumber S = double> std::vector<S> numbers(std::string_view name) const {
     const std::size_t column = index(name);
     std::vector<S> out;
     out.reserve(rows());
@@ -285,9 +303,7 @@ class CsvTable {
   std::size_t index(std::string_view name) const {
     for (std::size_t i = 0; i < names_.size(); ++i)
       if (names_[i] == name) return i;
-    std::string all;
-    for (const auto& known : names_) all += (all.empty() ? "" : ", ") + known;
-    fail("CsvTable", "{} has no column {}; its columns are {}", file_, shown(name), shown(all, 400));
+    detail::fail_no_column("CsvTable", file_, name, names_);
   }
   [[noreturn]] void reject(std::size_t row, std::size_t column, std::string_view expected) const {
     fail("CsvTable", "{} line {}, column {} is {}; expected {}", file_, lines_[row], shown(names_[column]),
@@ -344,8 +360,7 @@ class CsvWriter {
     return *this;
   }
   CsvWriter& operator<<(const char* text) { return *this << std::string_view(text); }
-  template <class S>
-  requires std::integral<S> || std::same_as<S, float> || std::same_as<S, double> CsvWriter& operator<<(S value) {
+  template <TextNumber S> CsvWriter& operator<<(S value) {
     begin_cell();
     append_number(text_, value);
     return *this;

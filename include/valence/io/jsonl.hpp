@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 #include <initializer_list>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -69,7 +70,9 @@ struct RowFault {
 class LineReader {
  public:
   LineReader(ByteSource source, std::size_t max_bytes)
-      : source_(std::move(source)), max_bytes_(max_bytes), chunk_(std::size_t{1} << 16) {}
+      : source_(std::move(source)),
+        max_bytes_((std::min)(max_bytes, (std::numeric_limits<std::size_t>::max)() / 2)),
+        chunk_(std::size_t{1} << 16) {}
 
   /// Reads the next line into `line`; false at the end. Of a line that is too long only the beginning is kept.
   bool next(std::string& line) {

@@ -475,8 +475,11 @@ class Safetensors {
       fail(where, "{}: the header's length is {}, but only {} bytes follow", file, length, size - 8);
     std::string header(static_cast<std::size_t>(length), '\0');
     read_exactly(source, header);
-    out.parse_header(header, size - 8 - length);
-    out.data_.resize(static_cast<std::size_t>(size - 8 - length));
+    const std::uint64_t rest = size - 8 - length;
+    out.parse_header(header, rest);
+    if (!std::in_range<std::size_t>(rest))
+      fail(where, "{} has {} bytes of data, too many for this machine", file, rest);
+    out.data_.resize(static_cast<std::size_t>(rest));
     read_exactly(source, std::span(reinterpret_cast<char*>(out.data_.data()), out.data_.size()));
     char more = 0;
     if (source.read(std::span(&more, 1)) != 0)

@@ -3,11 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -48,15 +46,9 @@ inline std::size_t vote_column(const CsvReader& reader, std::string_view asked, 
   return reader.column(first);
 }
 
-struct TextHash {
-  using is_transparent = void;
-  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-};
-using TextIndex = std::unordered_map<std::string, int, TextHash, std::equal_to<>>;
-
 inline Votes read_votes(CsvReader& reader, const VotesOptions& options, std::optional<CsvReader> names) {
   Votes out;
-  TextIndex index;
+  TextIndex<int> index;
   if (names) {
     if (names->names().size() < 2) fail("load_votes", "{} has one column; expected an id and a name", names->name());
     while (names->next()) {
