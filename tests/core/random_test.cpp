@@ -17,6 +17,7 @@
 #include "core/random_golden.hpp"
 #include "support/catch.hpp"
 #include "support/close.hpp"
+#include "valence/core/archive.hpp"
 
 using valence::AliasTable;
 using valence::philox4x32;
@@ -266,30 +267,36 @@ TEST_CASE("Generators compare by stream and position") {
 }
 
 TEST_CASE("A saved generator resumes at the exact output, in the middle of a block") {
-  const auto numbers_of = [](Rng& rng) {
-    std::array<std::uint64_t, 3> numbers{};
-    auto save = [&](auto&... fields) {
-      std::size_t i = 0;
-      ((numbers[i++] = fields), ...);
-    };
-    rng.archive(save);
-    return numbers;
-  };
   for (const int before : {0, 1, 7, 31, 32, 63}) {
     Rng rng = Rng{9}.split(3);
     for (int i = 0; i < before; ++i) rng.normal();
-    const auto saved = numbers_of(rng);
+    const auto saved = valence::to_bytes(rng);
+    CHECK(saved.size() == 24);
     Rng other{12345};
     other();
-    auto load = [&](auto&... fields) {
-      std::size_t i = 0;
-      ((fields = saved[i++]), ...);
-    };
-    other.archive(load);
+    valence::from_bytes(saved, other);
     CHECK(other == rng);
+    CHECK(valence::state_hash(other) == valence::state_hash(rng));
     for (int i = 0; i < 100; ++i) REQUIRE(other() == rng());
     CHECK(other.split(1) == rng.split(1));
   }
+  Rng around{1};
+  around.seek((std::uint64_t{1} << 63) - 1);
+  around();
+  CHECK(valence::to_bytes(around) == valence::to_bytes(Rng{1}));
+}
+
+TEST_CASE("A saved reservoir goes on where it was") {
+  Rng rng{4};
+  Reservoir<int> reservoir(5), other(1);
+  for (int i = 0; i < 50; ++i) reservoir.add(i, rng);
+  valence::from_bytes(valence::to_bytes(reservoir), other);
+  Rng same = rng;
+  for (int i = 50; i < 100; ++i) {
+    reservoir.add(i, rng);
+    other.add(i, same);
+  }
+  CHECK(valence::to_bytes(other) == valence::to_bytes(reservoir));
 }
 
 TEST_CASE("Splitting neither advances the parent nor depends on its position") {

@@ -162,7 +162,7 @@ inline double exponential_undecided(std::uint64_t x, const StreamIdentity& side)
 /// the probability that any two have the same identity is about k^2 / 2^129 (2^40 streams: 10^-15).
 ///
 /// `float` results are made from the same output as `double` ones: `uniform<float>()` is `uniform()` rounded down to 24
-/// bits. One generator is not to be used by two threads at once; give each its own `split(i)`. 300 bytes, copyable,
+/// bits. One generator is not to be used by two threads at once; give each its own `split(i)`. 288 bytes, copyable,
 /// compared by state.
 class Rng {
  public:
@@ -198,6 +198,7 @@ class Rng {
 
   /// The whole state in three numbers of 64 bits. What was loaded goes on at the exact output.
   template <class A> void archive(A& ar) {
+    position_ &= position_mask;
     ar(identity_.key, identity_.upper, position_);
     position_ &= position_mask;
     held_group_ = no_group;
@@ -232,7 +233,7 @@ class Rng {
     return static_cast<std::int64_t>(static_cast<std::uint64_t>(low) + (n == 0 ? x : lemire(x, n, position_ - 1)));
   }
 
-  /// True with probability `p`: never for 0, always for 1. One output. Throws unless 0 <= p <= 1.
+  /// True with probability `p` (to 2^-53): never for 0, always for 1. One output. Throws unless 0 <= p <= 1.
   bool bernoulli(double p) {
     if (!(p >= 0 && p <= 1)) [[unlikely]]
       check_range("Rng::bernoulli", "p", p, 0, 1);
@@ -578,18 +579,18 @@ template <class S> std::size_t Rng::categorical_logits_of(std::span<const S> log
   return best;
 }
 
-/// Gamma with shape >= 1 and scale 1. With x normal and v = (1 + c x)^3, d v has the density up to a factor of
-/// nearly 1.
+/// Gamma with shape >= 1 and scale 1. With x normal, t = c x and v = (1 + t)^3, d v has the density up to a factor of nearly
+/// 1. The test log u < x^2 / 2 + d (1 - v + log v) is written so that for a large d little is lost to cancellation.
 inline double Rng::gamma_from_one(double shape) {
   using detail::times;
   const double d = shape - 1.0 / 3, c = 1 / (3 * std::sqrt(d));
   for (;;) {
-    const double x = normal();
-    const double root = 1 + times(c, x);
+    const double x = normal(), t = times(c, x), root = 1 + t;
     if (root <= 0) continue;
     const double v = times(times(root, root), root), square = times(x, x), u = open_uniform();
     if (u < 1 - times(0.0331, times(square, square)) ||
-        detail::exact_log(u) < times(0.5, square) + times(d, (1 - v) + detail::exact_log(v)))
+        detail::exact_log(u) <
+            times(0.5, square) + times(d, times(3.0, detail::exact_log1p(t) - t) - times(times(t, t), 3 + t)))
       return times(d, v);
   }
 }
