@@ -19,9 +19,7 @@ using valence::Matrix;
 using valence::MleStatus;
 using valence::Ties;
 using valence::Vector;
-using valence::test::close;
-using valence::test::message_of;
-using valence::test::says;
+using namespace valence::test;  // close, message_of, says
 
 namespace {
 
@@ -315,7 +313,8 @@ TEST_CASE("Fits do not depend on how the data are written down") {
   CHECK(fit.weight.norm() < fit_bradley_terry(baseball(), 7).weight.norm());
   const BradleyTerryFit extra = fit_bradley_terry(baseball(), 8, {.l2 = 1});
   CHECK(extra.weight[7] == 0);
-  CHECK(extra.standard_error(7) == close(1, 1e-12));
+  CHECK(extra.standard_error(7) == close(std::sqrt(1 - 1.0 / 8), 1e-12));  // the prior's, against the mean of eight
+  CHECK((extra.covariance * Vector<double>::Ones(8)).isZero(1e-12));
 }
 
 TEST_CASE("The gradient certificate holds on random data of any size") {

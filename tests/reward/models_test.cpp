@@ -19,9 +19,7 @@ using valence::Pair;
 using valence::PairLoss;
 using valence::RaoKupper;
 using valence::Thurstone;
-using valence::test::close;
-using valence::test::message_of;
-using valence::test::says;
+using namespace valence::test;  // close, message_of, says
 
 namespace {
 

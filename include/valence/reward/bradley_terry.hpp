@@ -7,6 +7,7 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <span>
 #include <string>
@@ -15,6 +16,7 @@
 
 #include "valence/core/error.hpp"
 #include "valence/core/math.hpp"
+#include "valence/core/progress.hpp"
 #include "valence/core/types.hpp"
 #include "valence/reward/tie_models.hpp"
 
@@ -65,10 +67,11 @@ struct BradleyTerryFit {
   double order_effect = 0;   ///< 0 unless fitted
   double tie_parameter = 0;  ///< Davidson's nu or Rao and Kupper's threshold; 0 for the other options
   Ties ties = Ties::half;
-  Matrix<double> covariance;  ///< inverse Hessian at the optimum: of weight, then order_effect, then log nu or
-                              ///< threshold, as fitted
-  double objective = 0;       ///< in nats, penalty included
-  double gradient_norm = 0;   ///< largest entry of the gradient, absolute: the certificate
+  /// Inverse Hessian at the optimum: of `weight` (for abilities: of abilities against their mean), then the order effect,
+  /// then log nu or the threshold, as fitted.
+  Matrix<double> covariance;
+  double objective = 0;      ///< in nats, penalty included
+  double gradient_norm = 0;  ///< largest entry of the gradient, absolute: the certificate
   int iterations = 0;
   bool converged = false;
 
@@ -297,8 +300,8 @@ struct NewtonOutcome {
 /// Damped Newton with step halving. The first `gauge` parameters may be shifted together without changing the objective
 /// (0: no such freedom); the missing curvature along that shift is supplied, which keeps their mean where it started.
 template <class Objective>
-NewtonOutcome newton(Objective& objective, Vector<double> theta, Eigen::Index gauge,
-                     const BradleyTerryOptions& options) {
+NewtonOutcome newton(Objective& objective, Vector<double> theta, Eigen::Index gauge, const BradleyTerryOptions& options,
+                     Progress progress) {
   const Eigen::Index n = theta.size();
   NewtonOutcome out;
   Vector<double> gradient(n), trial(n), step = Vector<double>::Zero(n);
@@ -320,7 +323,11 @@ NewtonOutcome newton(Objective& objective, Vector<double> theta, Eigen::Index ga
   for (;;) {
     out.gradient_norm = gradient.cwiseAbs().maxCoeff();
     out.converged = out.gradient_norm <= tolerance;
-    if (out.converged || out.iterations == options.max_iterations) break;
+    const bool go_on = progress({.step = static_cast<std::uint64_t>(out.iterations),
+                                 .task = "Newton",
+                                 .metric = "gradient",
+                                 .value = out.gradient_norm});
+    if (out.converged || !go_on || out.iterations == options.max_iterations) break;
     prepare();
     step = factor.solve(-gradient);
     const double slope = gradient.dot(step);
@@ -361,7 +368,7 @@ inline void check_options(const char* where, const BradleyTerryOptions& o) {
 /// The part that fits of items and of features share. `counts` may be changed (ties folded in).
 template <class Design>
 MleStatus fit_comparisons(const char* where, Design design, OutcomeCounts& counts, const BradleyTerryOptions& options,
-                          Eigen::Index gauge, BradleyTerryFit& fit) {
+                          Eigen::Index gauge, Progress progress, BradleyTerryFit& fit) {
   BradleyTerryOptions used = options;
   const double total = counts.wins.sum() + counts.losses.sum() + counts.ties.sum(), ties = counts.ties.sum();
   if (!(total > 0)) fail(where, "every comparison has weight 0; expected at least one that counts");
@@ -387,7 +394,7 @@ MleStatus fit_comparisons(const char* where, Design design, OutcomeCounts& count
     theta[objective.tie_index()] =
         used.ties == Ties::davidson ? std::log(2 * share / (1 - share)) : std::log1p(2 * share / (1 - share));
   }
-  NewtonOutcome result = newton(objective, std::move(theta), options.l2 == 0 ? gauge : 0, used);
+  NewtonOutcome result = newton(objective, std::move(theta), options.l2 == 0 ? gauge : 0, used, progress);
   if (options.l2 == 0 && result.iterations > 0 && objective.separates(result.step)) return MleStatus::separable;
   fit.weight = result.theta.head(design.parameters);
   fit.order_effect = options.order_effect ? result.theta[objective.order_index()] : 0;
@@ -494,8 +501,8 @@ inline MleStatus graph_status(std::span<const Matchup> matchups, int items, Ties
 /// negative or non-finite count, no comparison at all, and, where l2 = 0, for data without a unique finite maximum
 /// (unlinked items, or a group that always won: separable).
 template <std::same_as<double> S = double>
-BradleyTerryFit fit_bradley_terry(std::span<const Matchup> matchups, int items,
-                                  const BradleyTerryOptions& options = {}) {
+BradleyTerryFit fit_bradley_terry(std::span<const Matchup> matchups, int items, const BradleyTerryOptions& options = {},
+                                  Progress progress = {}) {
   const char* where = "fit_bradley_terry";
   detail::check_options(where, options);
   detail::check_matchups(where, matchups, items);
@@ -506,11 +513,14 @@ BradleyTerryFit fit_bradley_terry(std::span<const Matchup> matchups, int items,
   }
   detail::OutcomeCounts counts = detail::counts_of(matchups);
   BradleyTerryFit fit;
-  if (detail::fit_comparisons(where, detail::ItemDesign{matchups, items}, counts, options, items, fit) ==
+  if (detail::fit_comparisons(where, detail::ItemDesign{matchups, items}, counts, options, items, progress, fit) ==
       MleStatus::separable)
     fail(where,
          "the data are separable: the order effect or the tie parameter explains them without limit; set l2 > 0 or fit "
          "less");
+  // The penalty alone says something about the common level of all abilities, which means nothing: errors are those of abilities
+  // against their mean, as without a penalty. (The level is an eigenvector of the Hessian, with eigenvalue l2.)
+  if (options.l2 > 0) fit.covariance.topLeftCorner(items, items).array() -= 1 / (options.l2 * items);
   return fit;
 }
 
@@ -547,7 +557,8 @@ inline void check_differences(const char* where, const Eigen::Ref<const Matrix<d
 template <std::same_as<double> S>
 MleStatus fit_differences(const char* where, const Eigen::Ref<const Matrix<double>>& difference,
                           std::span<const double> outcome, std::span<const double> weight,
-                          const BradleyTerryOptions& options, BradleyTerryFit& fit, std::string& why) {
+                          const BradleyTerryOptions& options, Progress progress, BradleyTerryFit& fit,
+                          std::string& why) {
   check_options(where, options);
   check_differences(where, difference, outcome, weight);
   const Eigen::Index d = difference.rows(), n = difference.cols();
@@ -587,7 +598,7 @@ MleStatus fit_differences(const char* where, const Eigen::Ref<const Matrix<doubl
       return MleStatus::not_identified;
     }
   }
-  const MleStatus status = fit_comparisons(where, FeatureDesign{difference, d}, counts, options, 0, fit);
+  const MleStatus status = fit_comparisons(where, FeatureDesign{difference, d}, counts, options, 0, progress, fit);
   if (status == MleStatus::separable)
     why = "the data are separable: some direction of the weights explains every comparison without limit";
   return status;
@@ -605,10 +616,10 @@ MleStatus fit_differences(const char* where, const Eigen::Ref<const Matrix<doubl
 template <std::same_as<double> S = double>
 BradleyTerryFit fit_linear_reward(const Eigen::Ref<const Matrix<double>>& difference,
                                   std::span<const double> outcome = {}, std::span<const double> weight = {},
-                                  const BradleyTerryOptions& options = {}) {
+                                  const BradleyTerryOptions& options = {}, Progress progress = {}) {
   BradleyTerryFit fit;
   std::string why;
-  if (detail::fit_differences<S>("fit_linear_reward", difference, outcome, weight, options, fit, why) !=
+  if (detail::fit_differences<S>("fit_linear_reward", difference, outcome, weight, options, progress, fit, why) !=
       MleStatus::unique)
     fail("fit_linear_reward", "{}; set l2 > 0", why);
   return fit;
@@ -622,7 +633,7 @@ MleStatus mle_status(const Eigen::Ref<const Matrix<double>>& difference, std::sp
   options.l2 = 0;
   BradleyTerryFit fit;
   std::string why;
-  return detail::fit_differences<S>("mle_status", difference, outcome, weight, options, fit, why);
+  return detail::fit_differences<S>("mle_status", difference, outcome, weight, options, {}, fit, why);
 }
 
 }  // namespace valence

@@ -72,7 +72,23 @@ template <Approximator F, Loss L> class PairObjective {
       fail(where, "candidates is {}; expected 0 (scores) or the size of a set, at least 2", candidates);
   }
 
+  /// Throws `Error` for pairs that don't fit the batch of the last forward: lengths that differ, an index out of range, a pair
+  /// across two sets.
+  void check(const IndexPairs<Scalar>& pairs) const {
+    const bool sets = candidates_ > 0 && static_cast<std::size_t>(candidates_) < scores_.size();
+    check_size(where, "rejected", pairs.rejected.size(), pairs.chosen.size());
+    for (std::size_t k = 0; k < pairs.chosen.size(); ++k) {
+      const int a = pairs.chosen[k], b = pairs.rejected[k];
+      check_sample("chosen", k, a);
+      check_sample("rejected", k, b);
+      if (sets && a / candidates_ != b / candidates_)
+        fail(where, "chosen[{}] is {} and rejected[{}] is {}: they are in different sets of {} candidates", k, a, k, b,
+             candidates_);
+    }
+  }
+
   const F& model() const { return model_; }
+  std::size_t samples() const { return scores_.size(); }  ///< of the last forward
   int candidates() const { return candidates_; }
 
   /// The scores of a batch, or its log-probabilities: one number a sample, valid until the next call.
@@ -99,7 +115,6 @@ template <Approximator F, Loss L> class PairObjective {
     check_size(where, "gradient", gradient.size(), model_.parameter_count());
     scores(theta, x);
     const std::size_t samples = scores_.size(), n = pairs.chosen.size();
-    check_size(where, "rejected", pairs.rejected.size(), n);
     if (!reference.empty()) check_size(where, "reference", reference.size(), samples);
     for (std::vector<Scalar>* column : {&chosen_, &rejected_, &d_chosen_, &d_rejected_}) column->resize(n);
     const bool uniform = reference.empty() && candidates_ > 0, has_reference = uniform || !reference.empty();
@@ -108,11 +123,9 @@ template <Approximator F, Loss L> class PairObjective {
       ref_chosen_.resize(n);
       ref_rejected_.resize(n);
     }
+    check(pairs);
     for (std::size_t k = 0; k < n; ++k) {
-      const std::size_t a = sample("chosen", k, pairs.chosen[k]), b = sample("rejected", k, pairs.rejected[k]);
-      if (candidates_ > 0 && pairs.chosen[k] / candidates_ != pairs.rejected[k] / candidates_)
-        fail(where, "chosen[{}] is {} and rejected[{}] is {}: they are in different sets of {} candidates", k, a, k, b,
-             candidates_);
+      const auto a = static_cast<std::size_t>(pairs.chosen[k]), b = static_cast<std::size_t>(pairs.rejected[k]);
       chosen_[k] = scores_[a];
       rejected_[k] = scores_[b];
       if (has_reference) {
@@ -153,11 +166,10 @@ template <Approximator F, Loss L> class PairObjective {
  private:
   static constexpr std::string_view where = "PairObjective";
 
-  std::size_t sample(std::string_view side, std::size_t k, int i) const {
+  void check_sample(std::string_view side, std::size_t k, int i) const {
     if (i < 0 || static_cast<std::size_t>(i) >= scores_.size())
       fail(where, "{}[{}] is {}; expected a sample in [0, {}]", side, k, i,
            static_cast<std::ptrdiff_t>(scores_.size()) - 1);
-    return static_cast<std::size_t>(i);
   }
 
   F model_;
