@@ -367,6 +367,18 @@ TEST_CASE("Bad data is refused with the loss, the column, the entry and the valu
   refuses(
       Dpo{} + LogProbMean{}, [](C&, V&) {}, "base.log_prob is empty");
 
+  // In a sum with a batch loss the pairs are checked too, whichever side they stand on.
+  const PreferenceBatch<double> with_base{.pairs = good.view(), .base = {.log_prob = good.rejected}};
+  CHECK_NOTHROW(evaluate(xpo(), with_base));
+  for (const int column : {0, 1, 2}) {
+    PreferenceBatch<double> in = with_base;
+    std::vector<double> bad = good.chosen;
+    bad[3] = inf;
+    (column == 0 ? in.pairs.chosen : column == 1 ? in.pairs.rejected : in.pairs.ref_rejected) = bad;
+    CHECK(says(message_of([&] { evaluate(xpo(), in); }), "Dpo + 1e-05 * LogProbMean", "[3] is inf"));
+    if (column < 2) CHECK(says(message_of([&] { evaluate(LogProbMean{} + Sft{}, in); }), "[3] is inf"));
+  }
+
   // Densities may be positive where no odds are taken; what is not read may be anything.
   good.chosen[0] = 3;
   good.chosen_length[0] = nan;

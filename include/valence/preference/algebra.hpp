@@ -44,6 +44,11 @@ template <class L, class S> void check_data(const L& loss, const PreferenceBatch
   if constexpr (requires { loss.check(in); }) loss.check(in);
 }
 
+/// What a loss reads of a batch: a loss of one pair also reads the pairs, which its own `needs` takes for granted.
+template <class L> consteval Column batch_needs() {
+  return PointwiseLoss<L> ? needs_of<L>() | Column::pairs : needs_of<L>();
+}
+
 /// A loss's share of a batch that is already checked. Defined with the driver (evaluate.hpp).
 template <class L, class S>
 double accumulate_unchecked(const L& loss, const PreferenceBatch<S>& in, const PreferenceGradient<S>& out,
@@ -56,8 +61,9 @@ template <Loss A, Loss B> struct Sum {
   A a;
   B b;
 
-  static constexpr Column needs = detail::needs_of<A>() | detail::needs_of<B>();
   static constexpr bool pointwise = PointwiseLoss<A> && PointwiseLoss<B>;
+  static constexpr Column needs =
+      pointwise ? detail::needs_of<A>() | detail::needs_of<B>() : detail::batch_needs<A>() | detail::batch_needs<B>();
   template <class T>
   requires pointwise PairLoss<T>
   operator()(const Pair<T>& p) const {
@@ -107,7 +113,11 @@ template <Loss L> struct Scaled {
     detail::check_loss(loss);
   }
   template <class S> void check(const PreferenceBatch<S>& in) const { detail::check_data(loss, in); }
-  std::string describe() const { return fmt::format("{} * ({})", factor, loss_name(loss)); }
+  std::string describe() const {
+    const std::string inner = loss_name(loss);
+    if (inner.find(' ') == std::string::npos) return fmt::format("{} * {}", factor, inner);
+    return fmt::format("{} * ({})", factor, inner);
+  }
   static void fields(auto& self, auto&& f) {
     detail::visit_fields(self.loss, f);
     f("factor", self.factor);
@@ -145,7 +155,7 @@ template <PointwiseLoss L, class C> Weighted<L, detail::ElementOf<C>> weighted(L
 }
 template <PointwiseLoss L, class C>
 void weighted(L loss, const C&& weights) = delete;  // a temporary would be gone before the loss is evaluated
-template <PointwiseLoss L, class S> Weighted<L, S> weighted(L loss, std::span<const S> weights) {
+template <PointwiseLoss L, class S> Weighted<L, std::remove_const_t<S>> weighted(L loss, std::span<S> weights) {
   return {loss, weights};
 }
 

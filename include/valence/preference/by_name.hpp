@@ -116,13 +116,17 @@ inline constexpr auto pair_losses =
                  named_loss("rpo_minimax", RpoOptions{}, rpo_minimax), named_loss("aot", Aot{}),
                  named_loss("aot_unpaired", AotUnpaired{}), named_loss("kto_pair", KtoPair{}));
 
-/// The losses that also need the responses' lengths (or, `dpo_soft`, the labels' probabilities).
+/// The losses that also need the responses' lengths (`soft_dpo`: the labels' probabilities).
 inline constexpr auto length_losses = named_losses(
     named_loss("ipo_averaged", IpoAveraged{}), named_loss("sigmoid_norm", SigmoidNorm{}), named_loss("simpo", SimPo{}),
     named_loss("alphapo", AlphaPo{}), named_loss("odds_ratio", OddsRatio{}),
     named_loss("token_mean_sft", TokenMeanSft{}), named_loss("batch_token_mean_sft", BatchTokenMeanSft{}),
     named_loss("cpo", CpoOptions{}, cpo), named_loss("orpo", OrpoOptions{}, orpo), named_loss("mpo", MpoOptions{}, mpo),
-    named_loss("iterative_rpo", IterativeRpoOptions{}, iterative_rpo), named_loss("dpo_soft", SoftDpo{}));
+    named_loss("iterative_rpo", IterativeRpoOptions{}, iterative_rpo), named_loss("soft_dpo", SoftDpo{}));
+
+/// The losses of single responses labelled desirable or not.
+inline constexpr auto single_losses = named_losses(
+    named_loss("kto", Kto{}), named_loss("apo_zero_unpaired", ApoZeroUnpaired{}), named_loss("bco", Bco{}));
 
 /// Calls `f(loss)` with the loss of that name in `losses`, its options set and checked. Throws `Error` for an unknown
 /// name (listing the known ones; never a default: pitfall P3), for an option that the loss does not have, and for a bad

@@ -1,12 +1,11 @@
 #pragma once
 
-#include <cmath>
 #include <cstddef>
-#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "valence/core/elementary.hpp"
 #include "valence/core/error.hpp"
 #include "valence/core/lanes.hpp"
 #include "valence/preference/batch.hpp"
@@ -22,20 +21,22 @@ struct Where {
   std::string operator()() const { return name(loss); }
 };
 
-/// x - x is 0 for a finite number and NaN for the others.
-template <class S> bool all_finite(std::span<const S> x) {
+/// Does `good`, which gives a mask, hold for every entry? In lanes, without a branch.
+template <class S, class F> bool all_good(std::span<const S> x, F good) {
   using T = Lanes<S>;
   constexpr std::size_t lanes = lane_count<T>;
-  T sums[4] = {};
+  T bad[4] = {};
   std::size_t i = 0;
   for (; i + 4 * lanes <= x.size(); i += 4 * lanes)
-    for (std::size_t k = 0; k < 4; ++k) {
-      const T v = load<T>(x.data() + i + k * lanes);
-      sums[k] = sums[k] + (v - v);
-    }
-  S sum = sum_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]));
-  for (; i < x.size(); ++i) sum += x[i] - x[i];
-  return sum == S(0);
+    for (std::size_t k = 0; k < 4; ++k)
+      bad[k] = bad[k] + elementary::select(good(load<T>(x.data() + i + k * lanes)), T{}, splat<T>(1));
+  S count = sum_lanes((bad[0] + bad[1]) + (bad[2] + bad[3]));
+  for (; i < x.size(); ++i) count += good(x[i]) ? S(0) : S(1);
+  return count == S(0);
+}
+
+template <class S> bool all_finite(std::span<const S> x) {
+  return all_good(x, [](auto v) { return v - v == decltype(v){}; });  // inf - inf and NaN - NaN are NaN
 }
 
 template <class S>
@@ -49,9 +50,7 @@ void check_column(const Where& where, std::string_view column, std::span<const S
 template <class S>
 void check_weights(const Where& where, std::string_view column, std::span<const S> x, std::size_t size) {
   check_column(where, column, x, size, !x.empty());
-  S least = S(0);
-  for (const S w : x) least = w < least ? w : least;
-  if (least >= S(0)) return;
+  if (all_good(x, [](auto w) { return w >= S(0); })) return;
   for (std::size_t i = 0; i < x.size(); ++i)
     if (x[i] < S(0)) fail(where(), "{}[{}] is {}; expected a weight of at least 0", column, i, x[i]);
 }
@@ -59,16 +58,25 @@ void check_weights(const Where& where, std::string_view column, std::span<const 
 template <class S>
 void check_lengths(const Where& where, std::string_view column, std::span<const S> x, std::size_t size, bool needed) {
   check_column(where, column, x, size, needed);
-  if (!needed) return;
+  const auto good = [](auto n) { return (n >= S(1)) & (elementary::floor(n) == n); };
+  if (!needed || all_good(x, good)) return;
   for (std::size_t i = 0; i < x.size(); ++i)
-    if (!(x[i] >= S(1) && x[i] == std::floor(x[i])))
-      fail(where(), "{}[{}] is {}; expected a whole number of tokens, at least 1", column, i, x[i]);
+    if (!good(x[i])) fail(where(), "{}[{}] is {}; expected a whole number of tokens, at least 1", column, i, x[i]);
 }
 
-template <class S> void check_below(const Where& where, std::string_view column, std::span<const S> x, bool strict) {
-  const S limit = strict ? S(0) : S(1e-9);
+template <class S> void check_labels(const Where& where, std::string_view column, std::span<const S> x) {
+  const auto good = [](auto p) { return (p >= S(0)) & (p <= S(1)); };
+  if (all_good(x, good)) return;
   for (std::size_t i = 0; i < x.size(); ++i)
-    if (strict ? !(x[i] < limit) : !(x[i] <= limit))
+    if (!good(x[i])) fail(where(), "{}[{}] is {}; expected a probability in [0, 1]", column, i, x[i]);
+}
+
+/// Log-probabilities of discrete outcomes: at most `limit` or, if `strict`, below 0.
+template <class S> void check_below(const Where& where, std::string_view column, std::span<const S> x, bool strict) {
+  const S limit = S(1e-9);  // rounding of a sum of log-probabilities of certain tokens
+  if (strict ? all_good(x, [](auto q) { return q < S(0); }) : all_good(x, [=](auto q) { return q <= limit; })) return;
+  for (std::size_t i = 0; i < x.size(); ++i)
+    if (strict ? !(x[i] < S(0)) : !(x[i] <= limit))
       fail(where(), "{}[{}] is {}; expected the log-probability of a discrete outcome, {}", column, i, x[i],
            strict ? "below 0 (certainty has infinite odds)" : "at most 0");
 }
@@ -84,10 +92,7 @@ template <class S> void check_pairs(const Where& where, Column needs, const Pair
   check_lengths(where, "chosen_length", in.chosen_length, n, has(needs, Column::chosen_length));
   check_lengths(where, "rejected_length", in.rejected_length, n, has(needs, Column::rejected_length));
   check_column(where, "p_chosen", in.p_chosen, n, has(needs, Column::p_chosen));
-  if (has(needs, Column::p_chosen))
-    for (std::size_t i = 0; i < n; ++i)
-      if (!(in.p_chosen[i] >= S(0) && in.p_chosen[i] <= S(1)))
-        fail(where(), "p_chosen[{}] is {}; expected a probability in [0, 1]", i, in.p_chosen[i]);
+  if (has(needs, Column::p_chosen)) check_labels(where, "p_chosen", in.p_chosen);
   if (has(needs, Column::at_most_one | Column::less_than_one)) {
     check_below(where, "chosen", in.chosen, has(needs, Column::less_than_one));
     check_below(where, "rejected", in.rejected, has(needs, Column::less_than_one));
@@ -98,7 +103,9 @@ template <class S> void check_pairs(const Where& where, Column needs, const Pair
 }
 
 template <class S> void check_batch(const Where& where, Column needs, const PreferenceBatch<S>& in) {
-  if (has(needs, Column::pairs)) check_pairs(where, needs, in.pairs);
+  constexpr Column of_pairs = Column::pairs | Column::reference | Column::lengths | Column::p_chosen |
+                              Column::at_most_one | Column::less_than_one | Column::unweighted;
+  if (has(needs, of_pairs)) check_pairs(where, needs, in.pairs);
   if (has(needs, Column::unpaired)) {
     const std::size_t n = in.unpaired.log_prob.size();
     if (n == 0) fail(where(), "unpaired.log_prob is empty; expected at least one response");

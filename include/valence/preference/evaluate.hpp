@@ -163,10 +163,7 @@ template <class L, class S>
 void check_call(const L& loss, const PreferenceBatch<S>& in, const PreferenceGradient<S>& out) {
   check_loss(loss);
   const Where where{&loss, [](const void* l) { return loss_name(*static_cast<const L*>(l)); }};
-  if constexpr (PointwiseLoss<L>)
-    check_batch(where, L::needs | Column::pairs, in);
-  else if constexpr (requires { L::needs; })
-    check_batch(where, L::needs, in);
+  check_batch(where, batch_needs<L>(), in);
   check_data(loss, in);
   check_gradient(where, in, out);
 }

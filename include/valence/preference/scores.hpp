@@ -8,6 +8,7 @@
 #include "valence/core/error.hpp"
 #include "valence/core/math.hpp"
 #include "valence/preference/batch.hpp"
+#include "valence/preference/logistic.hpp"
 
 /// Scores: what a response's log-probability under the policy (q), under the reference (r) and its length (n tokens)
 /// are worth. A score is called `score(q, r, n)` and returns its value and its derivative with respect to q. The margin
@@ -23,9 +24,9 @@ template <class S> inline constexpr S exp_cap = std::is_same_v<S, float> ? S(80)
 /// e^x, continued by its tangent beyond `exp_cap`: once continuously differentiable, monotone, finite.
 template <class T> ValueAndSlope<T> exp_c1(T x) {
   using S = scalar_t<T>;
-  const T capped = elementary::min(x, splat<T>(exp_cap<S>));
-  const T e = elementary::exp(capped);
-  return {e * (S(1) + (x - capped)), e};
+  const T cap = splat<T>(exp_cap<S>);
+  const T e = elementary::exp(elementary::min(x, cap));
+  return {e * (S(1) + positive_part(x - cap)), e};
 }
 
 }  // namespace detail
