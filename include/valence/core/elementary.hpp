@@ -134,18 +134,18 @@ template <Lane T> [[gnu::always_inline]] inline auto is_nan(T x) { return x != x
 
 /// The larger of the two; NaN if either is NaN, in either place (unlike `a > b ? a : b`). Zeros of either sign are
 /// equal.
-template <Lane T> [[gnu::always_inline]] inline T max(T a, T b) {
+template <Lane T> [[gnu::always_inline]] inline T (max)(T a, T b) {
   return elementary::select(a != a, a, elementary::select(a > b, a, b));
 }
 
 /// The smaller of the two; NaN if either is NaN.
-template <Lane T> [[gnu::always_inline]] inline T min(T a, T b) {
+template <Lane T> [[gnu::always_inline]] inline T (min)(T a, T b) {
   return elementary::select(a != a, a, elementary::select(a < b, a, b));
 }
 
 /// `x` held in [low, high], `low <= high`; NaN if any is NaN.
 template <Lane T> [[gnu::always_inline]] inline T clamp(T x, T low, T high) {
-  return elementary::min(elementary::max(x, low), high);
+  return (elementary::min)((elementary::max)(x, low), high);
 }
 
 /// |x|: the sign bit cleared, also of NaN.
@@ -419,8 +419,8 @@ template <Lane T> [[gnu::always_inline]] inline T tanh(T x) {
                              -0.001455775353209629581, 0.0005896603606552671371, -0.0002375896885211701225,
                              0.00009256923588512032486, -0.00003119892666773487463, 6.484104982405478879e-6);
     const T near_zero = (a * z) * p + a;
-    const T far = S(1) - S(2) / (elementary::exp(a + a) + S(1));
-    return elementary::copysign(elementary::select(a < S(0.625), near_zero, far), x);
+    const T distant = S(1) - S(2) / (elementary::exp(a + a) + S(1));
+    return elementary::copysign(elementary::select(a < S(0.625), near_zero, distant), x);
   }
 }
 

@@ -80,7 +80,7 @@ template <class T> struct ValueAndSlope { T value, slope; };
 
 /// log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)). Derivative: `sigmoid(x)`. softplus(-inf) = 0, softplus(inf) = inf.
 template <Lane T> [[gnu::always_inline]] inline T softplus(T x) {
-  return elementary::max(x, T{}) + detail::log1p_unit(elementary::exp(-elementary::abs(x)));
+  return (elementary::max)(x, T{}) + detail::log1p_unit(elementary::exp(-elementary::abs(x)));
 }
 template <detail::DenseArray A> auto softplus(const A& x) {
   return detail::mapped(x, [](auto v) { return valence::softplus(v); });
@@ -90,7 +90,7 @@ template <detail::DenseArray A> auto softplus(const A& x) {
 template <Lane T> [[gnu::always_inline]] inline ValueAndSlope<T> softplus_and_slope(T x) {
   const T e = elementary::exp(-elementary::abs(x));
   const T numerator = elementary::select(x < T{}, e, splat<T>(1));
-  return {elementary::max(x, T{}) + detail::log1p_unit(e), numerator / (e + scalar_t<T>(1))};
+  return {(elementary::max)(x, T{}) + detail::log1p_unit(e), numerator / (e + scalar_t<T>(1))};
 }
 
 /// log(1 / (1 + exp(-x))) = -softplus(-x). Derivative: `sigmoid(-x)`.
@@ -113,7 +113,7 @@ template <detail::DenseArray A> auto sigmoid(const A& x) {
 /// logit(0) = -inf, logit(1) = inf, NaN outside.
 template <Lane T> [[gnu::always_inline]] inline T logit(T p) {
   using S = scalar_t<T>;
-  const T smaller = elementary::min(p, S(1) - p), m = elementary::abs(smaller);  // abs: logit(-0.0) is -inf, too
+  const T smaller = (elementary::min)(p, S(1) - p), m = elementary::abs(smaller);  // abs: logit(-0.0) is -inf, too
   // log1p((1 - 2 m) / m), where the quotient of a very small m would overflow: scale it, and 1 + q = q there.
   const auto deep = m < (std::numeric_limits<S>::min)() * S(0x1p24);
   const T scaled = m * elementary::select(deep, splat<T>(S(0x1p60)), splat<T>(1));
@@ -141,7 +141,7 @@ template <detail::DenseArray A> auto log1mexp(const A& x) {
 /// log(exp(a) + exp(b)). Derivatives: `sigmoid(a - b)` and `sigmoid(b - a)`. Of two minus infinities: -inf.
 template <Lane T> [[gnu::always_inline]] inline T log_add_exp(T a, T b) {
   const T distance = elementary::select(a == b, T{}, elementary::abs(a - b));  // inf - inf is 0 here
-  return elementary::max(a, b) + detail::log1p_unit(elementary::exp(-distance));
+  return (elementary::max)(a, b) + detail::log1p_unit(elementary::exp(-distance));
 }
 
 /// log(cosh(x)), with full relative accuracy at 0, where it is x^2 / 2. Derivative: tanh(x). log_cosh(+-inf) = inf.
@@ -149,7 +149,7 @@ template <Lane T> [[gnu::always_inline]] inline T log_cosh(T x) {
   using S = scalar_t<T>;
   const T a = elementary::abs(x);
   const T m = elementary::expm1(-a), e = m + S(1);
-  // cosh(a) - 1 = m^2 / (2 (1 + m)) with m = expm1(-a); far from 0, log(cosh(a)) = a - log 2 + log1p(exp(-2 a)).
+  // cosh(a) - 1 = m^2 / (2 (1 + m)) with m = expm1(-a); distant from 0, log(cosh(a)) = a - log 2 + log1p(exp(-2 a)).
   const auto near_zero = a < S(1);
   const T argument = elementary::select(near_zero, (m * m) / (e + e), e * e);
   return detail::rounded(detail::log1p_unit(argument)) +
@@ -163,7 +163,7 @@ template <detail::DenseArray A> auto log_cosh(const A& x) {
 /// `huber_derivative`.
 template <Lane T> [[gnu::always_inline]] inline T huber(T x, std::type_identity_t<scalar_t<T>> delta = 1) {
   const T a = elementary::abs(x);
-  const T held = elementary::min(a, splat<T>(delta));
+  const T held = (elementary::min)(a, splat<T>(delta));
   return held * (a - held * scalar_t<T>(0.5));
 }
 template <detail::DenseArray A> auto huber(const A& x, std::type_identity_t<typename A::Scalar> delta = 1) {
@@ -224,7 +224,7 @@ template <Lane T> [[gnu::always_inline]] inline T normal_pdf(T x) {
   if constexpr (std::is_same_v<T, long double>) {
     return elementary::exp(-x * x / 2) * 0.398942280401432677939946L;
   } else {
-    const T held = elementary::min(elementary::abs(x), splat<T>(60));
+    const T held = (elementary::min)(elementary::abs(x), splat<T>(60));
     return detail::exp_minus_square(held, S(0.5)) * S(0.39894228040143267794);
   }
 }
@@ -266,7 +266,7 @@ template <Lane T> [[gnu::always_inline]] inline T normal_cdf(T x) {
     return std::erfc(x * -0.707106781186547524400844L) / 2;
   } else {
     const T a = elementary::abs(x);
-    const T held = elementary::min(a, splat<T>(60));
+    const T held = (elementary::min)(a, splat<T>(60));
     const T tail = detail::rounded(detail::normal_tail_scaled(held) * detail::exp_minus_square(held, S(0.5)));
     const T near_zero = detail::rounded(detail::erf_kernel(x * S(0.70710678118654752440))) * S(0.5) + S(0.5);
     return elementary::select(a < S(0.7072), near_zero, elementary::select(x < S(0), tail, S(1) - tail));
@@ -276,7 +276,7 @@ template <detail::DenseArray A> auto normal_cdf(const A& x) {
   return detail::mapped(x, [](auto v) { return valence::normal_cdf(v); });
 }
 
-/// log(normal_cdf(x)), finite as far down as -x^2 / 2 is. Derivative: exp(normal_log_pdf(x) - normal_log_cdf(x)).
+/// log(normal_cdf(x)), finite as distant down as -x^2 / 2 is. Derivative: exp(normal_log_pdf(x) - normal_log_cdf(x)).
 template <Lane T> [[gnu::always_inline]] inline T normal_log_cdf(T x) {
   using S = scalar_t<T>;
   const auto lower = x < S(-0.7072);
@@ -320,14 +320,14 @@ template <Lane T> [[gnu::always_inline]] inline T normal_quantile(T p) {
       detail::polynomial(m, S(1), S(2.05319162663775882187e0), S(1.67638483018380384940e0),
                          S(6.89767334985100004550e-1), S(1.48103976427480074590e-1), S(1.51986665636164571966e-2),
                          S(5.47593808499534494600e-4), S(1.05075007164441684324e-9));
-  const T far =
+  const T distant =
       detail::polynomial(f, S(6.65790464350110377720e0), S(5.46378491116411436990e0), S(1.78482653991729133580e0),
                          S(2.96560571828504891230e-1), S(2.65321895265761230930e-2), S(1.24266094738807843860e-3),
                          S(2.71155556874348757815e-5), S(2.01033439929228813265e-7)) /
       detail::polynomial(f, S(1), S(5.99832206555887937690e-1), S(1.36929880922735805310e-1),
                          S(1.48753612908506148525e-2), S(7.86869131145613259100e-4), S(1.84631831751005468180e-5),
                          S(1.42151175831644588870e-7), S(2.04426310338993978564e-15));
-  const T tail = elementary::select(r < S(5), middle, far);
+  const T tail = elementary::select(r < S(5), middle, distant);
   const T limit = elementary::select(smaller == S(0), splat<T>(std::numeric_limits<S>::infinity()), tail);
   return elementary::select(elementary::abs(q) <= S(0.425), central, elementary::copysign(limit, q));
 }
@@ -376,8 +376,8 @@ template <class S> struct Slots {
 template <class S> S largest(std::span<const S> x) {
   constexpr S low = -std::numeric_limits<S>::infinity();
   Slots<S> slots(low);
-  slots.accumulate(x, low, [](auto a, auto b) { return elementary::max(a, b); });
-  return slots.combine([](S a, S b) { return elementary::max(a, b); });
+  slots.accumulate(x, low, [](auto a, auto b) { return (elementary::max)(a, b); });
+  return slots.combine([](S a, S b) { return (elementary::max)(a, b); });
 }
 
 /// x - top, where an infinity equal to `top` is at distance 0.

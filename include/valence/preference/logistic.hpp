@@ -45,13 +45,13 @@ template <class T> struct LogisticParts {
 template <class T> [[gnu::always_inline]] inline LogisticParts<T> logistic_parts(T z) {
   using S = scalar_t<T>;
   if constexpr (std::is_same_v<S, long double>) {
-    const T e = elementary::exp(-elementary::abs(z)), large = 1 / (1 + e), small = e * large;
-    return {elementary::log1p(e), z > 0 ? small : large, z > 0 ? large : small};
+    const T e = elementary::exp(-elementary::abs(z)), greater = 1 / (1 + e), lesser = e * greater;
+    return {elementary::log1p(e), z > 0 ? lesser : greater, z > 0 ? greater : lesser};
   } else {
     const T e = exp_of_minus(elementary::abs(rounded(z)));
     const T one = e + S(1), two = e + S(2);
     const T inverse = S(1) / (one * two);
-    const T large = rounded(two * inverse), small = rounded(e * large);  // 1 / (1 + e), e / (1 + e)
+    const T greater = rounded(two * inverse), lesser = rounded(e * greater);  // 1 / (1 + e), e / (1 + e)
     // log(1 + e) = 2 artanh(s) = e - s (e - w p(w)) with s = e / (2 + e) and w = s^2 <= 1/9.
     const T s = e * rounded(one * inverse);
     const T w = rounded(s * s);
@@ -64,7 +64,7 @@ template <class T> [[gnu::always_inline]] inline LogisticParts<T> logistic_parts
                      0.16870700733931076488);
     const T tail = rounded(e - s * (e - w * p));
     const auto positive = z > T{};
-    return {tail, elementary::select(positive, small, large), elementary::select(positive, large, small)};
+    return {tail, elementary::select(positive, lesser, greater), elementary::select(positive, greater, lesser)};
   }
 }
 

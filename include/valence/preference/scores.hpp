@@ -25,7 +25,7 @@ template <class S> inline constexpr S exp_cap = std::is_same_v<S, float> ? S(80)
 template <class T> ValueAndSlope<T> exp_c1(T x) {
   using S = scalar_t<T>;
   const T cap = splat<T>(exp_cap<S>);
-  const T e = elementary::exp(elementary::min(x, cap));
+  const T e = elementary::exp((elementary::min)(x, cap));
   return {e * (S(1) + positive_part(x - cap)), e};
 }
 
@@ -85,7 +85,7 @@ struct AlphaDivergence {
     if (a < 1e-6 && a > -1e-6) return {u, splat<T>(1)};
     const T x = S(a) * u;
     const T cap = splat<T>(80);
-    const T e = elementary::exp(elementary::min(x, cap));
+    const T e = elementary::exp((elementary::min)(x, cap));
     return {e / S(a), elementary::select(x > cap, T{}, e)};
   }
   void check(std::string_view where) const { check_finite(where, "alpha", alpha); }
@@ -104,7 +104,7 @@ struct AlphaMeanLogProb {
     const T x = S(-alpha) * m;
     const ValueAndSlope<T> e = detail::exp_c1(x);
     // expm1 where 1 - e^x cancels; it would overflow before the tangent of exp_c1 takes over.
-    const T near_one = elementary::expm1(elementary::min(x, splat<T>(1)));
+    const T near_one = elementary::expm1((elementary::min)(x, splat<T>(1)));
     const T grown = elementary::select(x < S(1), near_one, e.value - S(1));
     return {-(grown / S(alpha)), e.slope / n};
   }
@@ -122,7 +122,7 @@ struct LogOdds {
     using S = scalar_t<T>;
     const T most = splat<T>(S(-1e-12));
     const T mean = q / n;
-    const T m = elementary::min(mean, most);
+    const T m = (elementary::min)(mean, most);
     return {m - log1mexp(m), elementary::select(mean > most, T{}, S(-1) / (elementary::expm1(m) * n))};
   }
 };

@@ -58,10 +58,10 @@ template <class T> T normal_hazard(T u) {
   using S = scalar_t<T>;
   // Left of -12 the quotient cancels; there Phi(u) = phi(u) / (t + 1/(t + 2/(t + 3/(t + ...)))) with t = -u converges
   // fast.
-  const T t = -elementary::min(u, splat<T>(-12));
+  const T t = -(elementary::min)(u, splat<T>(-12));
   T tail = t;
   for (int k = 12; k >= 1; --k) tail = t + S(k) / tail;
-  const T inner = elementary::max(u, splat<T>(-12));
+  const T inner = (elementary::max)(u, splat<T>(-12));
   const T log_density = S(-0.5) * inner * inner - S(0.91893853320467274178);  // log sqrt(2 pi)
   return elementary::select(u < S(-12), tail, elementary::exp(log_density - normal_log_cdf(inner)));
 }
