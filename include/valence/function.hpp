@@ -3,6 +3,7 @@
 /// Approximators (tables, linear models, networks) and the optimizers that move their parameters.
 
 #include "valence/function/activation.hpp"
+#include "valence/function/composites.hpp"
 #include "valence/function/concepts.hpp"
 #include "valence/function/feature_maps.hpp"
 #include "valence/function/initialization.hpp"
@@ -11,6 +12,7 @@
 #include "valence/function/mlp.hpp"
 #include "valence/function/optimizers.hpp"
 #include "valence/function/parameters.hpp"
+#include "valence/function/products.hpp"
 #include "valence/function/schedules.hpp"
 #include "valence/function/standardizer.hpp"
 #include "valence/function/tabular.hpp"
