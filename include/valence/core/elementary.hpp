@@ -134,12 +134,12 @@ template <Lane T> [[gnu::always_inline]] inline auto is_nan(T x) { return x != x
 
 /// The larger of the two; NaN if either is NaN, in either place (unlike `a > b ? a : b`). Zeros of either sign are
 /// equal.
-template <Lane T> [[gnu::always_inline]] inline T (max)(T a, T b) {
+template <Lane T> [[gnu::always_inline]] inline T(max)(T a, T b) {
   return elementary::select(a != a, a, elementary::select(a > b, a, b));
 }
 
 /// The smaller of the two; NaN if either is NaN.
-template <Lane T> [[gnu::always_inline]] inline T (min)(T a, T b) {
+template <Lane T> [[gnu::always_inline]] inline T(min)(T a, T b) {
   return elementary::select(a != a, a, elementary::select(a < b, a, b));
 }
 
@@ -195,6 +195,20 @@ template <Lane T> [[gnu::always_inline]] inline T sqrt(T x) {
       return __builtin_ia32_sqrtps256(x);
     else
       return __builtin_ia32_sqrtpd256(x);
+#if defined(__AVX512F__)
+  } else if constexpr (sizeof(T) == 64) {
+#if defined(__clang__)
+    if constexpr (std::is_same_v<scalar_t<T>, float>)
+      return __builtin_ia32_sqrtps512(x, 4);  // 4: the current rounding mode
+    else
+      return __builtin_ia32_sqrtpd512(x, 4);
+#else
+    if constexpr (std::is_same_v<scalar_t<T>, float>)
+      return __builtin_ia32_sqrtps512_mask(x, x, static_cast<short>(-1), 4);
+    else
+      return __builtin_ia32_sqrtpd512_mask(x, x, static_cast<char>(-1), 4);
+#endif
+#else
   } else if constexpr (sizeof(T) == 64) {
     struct Halves {
       typename detail::LanesOf<scalar_t<T>, 32>::type low, high;
@@ -203,6 +217,7 @@ template <Lane T> [[gnu::always_inline]] inline T sqrt(T x) {
     h.low = elementary::sqrt(h.low);
     h.high = elementary::sqrt(h.high);
     return bits_as<T>(h);
+#endif
 #endif
 #endif
   } else {

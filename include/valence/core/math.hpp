@@ -149,7 +149,7 @@ template <Lane T> [[gnu::always_inline]] inline T log_cosh(T x) {
   using S = scalar_t<T>;
   const T a = elementary::abs(x);
   const T m = elementary::expm1(-a), e = m + S(1);
-  // cosh(a) - 1 = m^2 / (2 (1 + m)) with m = expm1(-a); distant from 0, log(cosh(a)) = a - log 2 + log1p(exp(-2 a)).
+  // cosh(a) - 1 = m^2 / (2 (1 + m)) with m = expm1(-a); away from 0, log(cosh(a)) = a - log 2 + log1p(exp(-2 a)).
   const auto near_zero = a < S(1);
   const T argument = elementary::select(near_zero, (m * m) / (e + e), e * e);
   return detail::rounded(detail::log1p_unit(argument)) +
@@ -276,7 +276,7 @@ template <detail::DenseArray A> auto normal_cdf(const A& x) {
   return detail::mapped(x, [](auto v) { return valence::normal_cdf(v); });
 }
 
-/// log(normal_cdf(x)), finite as distant down as -x^2 / 2 is. Derivative: exp(normal_log_pdf(x) - normal_log_cdf(x)).
+/// log(normal_cdf(x)), finite wherever -x^2 / 2 is. Derivative: exp(normal_log_pdf(x) - normal_log_cdf(x)).
 template <Lane T> [[gnu::always_inline]] inline T normal_log_cdf(T x) {
   using S = scalar_t<T>;
   const auto lower = x < S(-0.7072);
