@@ -65,7 +65,7 @@ template <Loss A, Loss B> struct Sum {
   static constexpr Column needs =
       pointwise ? detail::needs_of<A>() | detail::needs_of<B>() : detail::batch_needs<A>() | detail::batch_needs<B>();
   template <class T>
-  requires pointwise PairLoss<T>
+  requires(pointwise) PairLoss<T>
   operator()(const Pair<T>& p) const {
     const PairLoss<T> x = a(p), y = b(p);
     return {x.value + y.value, x.d_chosen + y.d_chosen, x.d_rejected + y.d_rejected};
@@ -97,7 +97,7 @@ template <Loss L> struct Scaled {
 
   static constexpr Column needs = detail::needs_of<L>();
   template <class T>
-  requires PointwiseLoss<L> PairLoss<T>
+  requires(PointwiseLoss<L>) PairLoss<T>
   operator()(const Pair<T>& p) const {
     const auto c = scalar_t<T>(factor);
     const PairLoss<T> x = loss(p);

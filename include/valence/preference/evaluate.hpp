@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <type_traits>
 
+#include "valence/core/elementary.hpp"
 #include "valence/core/error.hpp"
 #include "valence/core/lanes.hpp"
 #include "valence/preference/algebra.hpp"
@@ -30,20 +32,39 @@ template <class S> struct PairPointers {
   S *d_chosen, *d_rejected, *values;
 };
 
-/// `count` pairs, a multiple of the lanes' number. Returns the sum of weighted values. `out = keep * out + scale *
-/// gradient` where keep is 0 (whatever is there is not read: it may be NaN) or 1.
+/// `count` pairs, a multiple of the lanes' number. Returns the sum of weighted values. `out = keep * out + scale * gradient`
+/// where keep is 0 (whatever is there is not used: it may be NaN) or 1.
+///
+/// No branch in the loop: a column that is not there is one block of ones, read again and again (`& 0`), and a gradient that is
+/// not wanted goes to one block that nobody reads. A branch on each would be compiled into dozens of copies of the loop.
 template <class L, class S>
 [[gnu::noinline]] double run_lanes(const L& loss_, const PairPointers<S>& at_, std::size_t count, S scale, bool keep) {
-  // Copies that nobody else can see: stores to the gradients can't change them, so they stay in registers.
-  const L loss = loss_;
-  const PairPointers<S> at = at_;
   using T = Lanes<S>;
   constexpr std::size_t lanes = lane_count<T>;
   constexpr std::size_t block = 32 * lanes;  // so many float values are added as floats before they go to double
-  const auto give = [keep](S* out, T gradient) {
-    if (keep) gradient = load<T>(out) + gradient;
-    store<T>(out, gradient);
+  // Copies that nobody else can see: stores to the gradients can't change them, so they stay in registers.
+  const L loss = loss_;
+  PairPointers<S> at = at_;
+  S ones[lanes], unwanted[lanes];
+  store<T>(ones, splat<T>(1));
+  constexpr std::size_t all = ~std::size_t(0);
+  const auto input = [&ones](const S*& column) {
+    const bool there = column != nullptr;
+    if (!there) column = ones;
+    return there ? all : 0;
   };
+  const auto output = [&unwanted](S*& column) {
+    const bool there = column != nullptr;
+    if (!there) column = unwanted;
+    return there ? all : 0;
+  };
+  const std::size_t weight = input(at.weight), more_weight = input(at.more_weight);
+  const std::size_t d_chosen = output(at.d_chosen), d_rejected = output(at.d_rejected), values = output(at.values);
+  const auto kept = splat<T>(keep ? S(1) : S(0)) > T{};
+  const auto give = [kept](S* out, T gradient) {
+    store<T>(out, elementary::select(kept, load<T>(out), T{}) + gradient);
+  };
+  store<T>(unwanted, T{});
   double total = 0;
   for (std::size_t begin = 0; begin < count; begin += block) {
     const std::size_t end = begin + block < count ? begin + block : count;
@@ -58,17 +79,12 @@ template <class L, class S>
       if constexpr (has(L::needs, Column::rejected_length)) pair.rejected_length = load<T>(at.rejected_length + i);
       if constexpr (has(L::needs, Column::p_chosen)) pair.p_chosen = load<T>(at.p_chosen + i);
       const PairLoss<T> result = loss(pair);
-      if (at.values) store<T>(at.values + i, result.value);
-      T value = result.value, factor = splat<T>(scale);
-      if (at.weight) {
-        T weight = load<T>(at.weight + i);
-        if (at.more_weight) weight = weight * load<T>(at.more_weight + i);
-        value = value * weight;
-        factor = factor * weight;
-      }
-      sum = sum + value;
-      if (at.d_chosen) give(at.d_chosen + i, factor * result.d_chosen);
-      if (at.d_rejected) give(at.d_rejected + i, factor * result.d_rejected);
+      const T w = load<T>(at.weight + (i & weight)) * load<T>(at.more_weight + (i & more_weight));
+      const T factor = splat<T>(scale) * w;
+      sum = sum + result.value * w;
+      store<T>(at.values + (i & values), result.value);
+      give(at.d_chosen + (i & d_chosen), factor * result.d_chosen);
+      give(at.d_rejected + (i & d_rejected), factor * result.d_rejected);
     }
     total += static_cast<double>(sum_lanes(sum));
   }

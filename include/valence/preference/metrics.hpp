@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <limits>
 #include <span>
+#include <string>
+#include <string_view>
 
 #include "valence/core/error.hpp"
 #include "valence/core/types.hpp"

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <limits>
 #include <string_view>
 #include <type_traits>
 
@@ -69,7 +68,8 @@ struct JsDivergence {
   static constexpr Column needs = Column::reference;
   template <class T> ValueAndSlope<T> operator()(T q, T r, T) const {
     const T u = q - r;
-    return {log_sigmoid(u), sigmoid(-u)};
+    const auto [tail, minus, plus] = detail::logistic_parts(u);
+    return {-(detail::positive_part(-u) + tail), minus};
   }
 };
 
