@@ -132,6 +132,9 @@ TEST_CASE("Dense feature maps give the features of their definitions") {
   CHECK(features(Polynomial{2, 2}, {2, 3}) == std::vector<double>{1, 3, 9, 2, 6, 18, 4, 12, 36});
   CHECK(features(Polynomial{2, 2, 2}, {2, 3}) == std::vector<double>{1, 3, 9, 2, 6, 4});
   CHECK(features(Polynomial{3, 0}, {2, 3, 4}) == std::vector<double>{1});
+  CHECK(Polynomial{4, 5}.size() == 6 * 6 * 6 * 6);
+  CHECK(Polynomial{4, 5, 5}.size() == 126);  // C(9, 4)
+  CHECK(Polynomial{4, 2, 3}.size() == 31);   // C(7, 4) less the 4 cubes
   const Fourier fourier{{0, -1}, {2, 1}, 2};
   CHECK(fourier.size() == 9);
   const auto f = features(fourier, {0.5, 0.5});  // u = (0.25, 0.75)

@@ -45,13 +45,30 @@ struct FeatureBox {
 inline std::vector<int> lattice(std::string_view where, int inputs, int order, int total) {
   if (inputs <= 0) fail(where, "inputs is {}; expected a number greater than 0", inputs);
   if (order < 0) fail(where, "order is {}; expected 0 or more", order);
+  // How many there are, before any memory is asked for: vectors of so many entries by their sum.
+  const int most = (std::min)(static_cast<double>(total), static_cast<double>(inputs) * order) < 1e6
+                       ? (std::min)(total, inputs * order)
+                       : 1'000'000;
+  std::vector<double> by_sum(static_cast<std::size_t>(most) + 1, 0.0), next(by_sum.size());
+  by_sum[0] = 1;
+  double count = 1;
+  for (int j = 0; j < inputs; ++j) {
+    double window = 0;
+    count = 0;
+    for (std::size_t k = 0; k < by_sum.size(); ++k) {
+      window += by_sum[k] - (k > static_cast<std::size_t>(order) ? by_sum[k - static_cast<std::size_t>(order) - 1] : 0);
+      next[k] = window;
+      count += window;
+    }
+    by_sum.swap(next);
+    if (count > 1e7) fail(where, "order {} in {} inputs gives more than 1e7 features", order, inputs);
+  }
   const auto d = static_cast<std::size_t>(inputs);
   std::vector<int> all, c(d, 0);
+  all.reserve(static_cast<std::size_t>(count) * d);
   int sum = 0;
   for (;;) {
     all.insert(all.end(), c.begin(), c.end());
-    if (all.size() > std::size_t{100'000'000})
-      fail(where, "order {} in {} inputs gives more than {} features", order, inputs, all.size() / d);
     std::size_t i = d;
     while (i > 0) {
       --i;

@@ -65,13 +65,13 @@ template <class S> struct AtNumber {
   S operator()(const S* p) const { return p[i]; }
   void put(S* p, const S& x) const { p[i] = x; }
 };
-template <class S, class F> void each(std::ptrdiff_t size, const F& f) {
+template <class S, class F> void each(std::ptrdiff_t size, F f) {
   std::ptrdiff_t i = 0;
   for (; i + pack_size<S> <= size; i += pack_size<S>) f(AtPack<S>{i});
   for (; i < size; ++i) f(AtNumber<S>{i});
 }
 /// The sum of what f(at) returns.
-template <class S, class F> S sum(std::ptrdiff_t size, const F& f) {
+template <class S, class F> S sum(std::ptrdiff_t size, F f) {
   Pack<S> total{};
   S rest{};
   std::ptrdiff_t i = 0;
@@ -144,14 +144,23 @@ template <class S, int Rows, int Packs> inline void tile(const Product<S>& p, st
   }
   const S* a = p.a + row * p.a_row;
   const S* b = p.b + col;
-  const std::ptrdiff_t a_row = p.a_row, a_step = p.a_step, ldb = p.ldb;
+  const std::ptrdiff_t a_step = p.a_step, ldb = p.ldb;
+  std::ptrdiff_t at[Rows];  // where each row's number of A stands
+  VALENCE_DETAIL_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    at[r] = r * p.a_row;
+#if defined(__GNUC__)
+    // Opaque, or Clang walks from row to row with additions in the inner loop, which take the multiply-adds' ports.
+    __asm__("" : "+r"(at[r]));
+#endif
+  }
   for (std::ptrdiff_t k = p.inner; k > 0; --k) {
     P piece[Packs];
     VALENCE_DETAIL_UNROLL
     for (int q = 0; q < Packs; ++q) piece[q] = get<S>(b + q * w);
     VALENCE_DETAIL_UNROLL
     for (int r = 0; r < Rows; ++r) {
-      const S factor = a[r * a_row];
+      const S factor = a[at[r]];
       VALENCE_DETAIL_UNROLL
       for (int q = 0; q < Packs; ++q) sum[r][q] += factor * piece[q];
     }
@@ -214,14 +223,41 @@ template <class S> void multiply(const Product<S>& p) {
 
 #undef VALENCE_DETAIL_UNROLL
 
+#if VALENCE_VECTOR_EXTENSIONS
+// Four rows of four numbers, transposed in registers of 16 bytes.
+template <class S> void transpose4(const S* a, std::ptrdiff_t lda, S* b, std::ptrdiff_t ldb) {
+  if constexpr (std::is_same_v<S, float>) {
+    using V = detail::LanesOf<float, 16>::type;
+    const V r0 = load<V>(a), r1 = load<V>(a + lda), r2 = load<V>(a + 2 * lda), r3 = load<V>(a + 3 * lda);
+    const V low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5), high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
+    const V low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5), high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+    store(b, __builtin_shufflevector(low01, low23, 0, 1, 4, 5));
+    store(b + ldb, __builtin_shufflevector(low01, low23, 2, 3, 6, 7));
+    store(b + 2 * ldb, __builtin_shufflevector(high01, high23, 0, 1, 4, 5));
+    store(b + 3 * ldb, __builtin_shufflevector(high01, high23, 2, 3, 6, 7));
+  } else {
+    for (std::ptrdiff_t r = 0; r < 4; ++r)
+      for (std::ptrdiff_t c = 0; c < 4; ++c) b[c * ldb + r] = a[r * lda + c];
+  }
+}
+#else
+template <class S> void transpose4(const S* a, std::ptrdiff_t lda, S* b, std::ptrdiff_t ldb) {
+  for (std::ptrdiff_t r = 0; r < 4; ++r)
+    for (std::ptrdiff_t c = 0; c < 4; ++c) b[c * ldb + r] = a[r * lda + c];
+}
+#endif
+
 /// b[c * ldb + r] = a[r * lda + c]: rows x cols, transposed. Writes nothing beyond.
 template <class S>
 void transpose(const S* a, std::ptrdiff_t lda, std::ptrdiff_t rows, std::ptrdiff_t cols, S* b, std::ptrdiff_t ldb) {
-  constexpr std::ptrdiff_t block = 16;  // a block's cache lines on both sides stay in L1
-  for (std::ptrdiff_t r0 = 0; r0 < rows; r0 += block)
-    for (std::ptrdiff_t c0 = 0; c0 < cols; c0 += block)
-      for (std::ptrdiff_t r = r0; r < (std::min)(r0 + block, rows); ++r)
-        for (std::ptrdiff_t c = c0; c < (std::min)(c0 + block, cols); ++c) b[c * ldb + r] = a[r * lda + c];
+  const std::ptrdiff_t rows4 = rows / 4 * 4, cols4 = cols / 4 * 4;
+  for (std::ptrdiff_t r = 0; r < rows4; r += 4) {
+    for (std::ptrdiff_t c = 0; c < cols4; c += 4) transpose4(a + r * lda + c, lda, b + c * ldb + r, ldb);
+    for (std::ptrdiff_t c = cols4; c < cols; ++c)
+      for (std::ptrdiff_t k = r; k < r + 4; ++k) b[c * ldb + k] = a[k * lda + c];
+  }
+  for (std::ptrdiff_t r = rows4; r < rows; ++r)
+    for (std::ptrdiff_t c = 0; c < cols; ++c) b[c * ldb + r] = a[r * lda + c];
 }
 
 /// sum[0..cols) += the rows of a panel; cols padded.
@@ -232,10 +268,19 @@ template <class S> void add_rows(const S* a, std::ptrdiff_t lda, std::ptrdiff_t 
   for (; col + 4 * w <= cols; col += 4 * w) {
     P s0 = get<S>(sum + col), s1 = get<S>(sum + col + w), s2 = get<S>(sum + col + 2 * w),
       s3 = get<S>(sum + col + 3 * w);
-    for (std::ptrdiff_t r = 0; r < rows; ++r) {
+    P t0{}, t1{}, t2{}, t3{};  // odd rows apart: an addition waits for the one before it
+    std::ptrdiff_t r = 0;
+    for (; r + 2 <= rows; r += 2) {
+      const S* p = a + r * lda + col;
+      s0 += get<S>(p), s1 += get<S>(p + w), s2 += get<S>(p + 2 * w), s3 += get<S>(p + 3 * w);
+      p += lda;
+      t0 += get<S>(p), t1 += get<S>(p + w), t2 += get<S>(p + 2 * w), t3 += get<S>(p + 3 * w);
+    }
+    if (r < rows) {
       const S* p = a + r * lda + col;
       s0 += get<S>(p), s1 += get<S>(p + w), s2 += get<S>(p + 2 * w), s3 += get<S>(p + 3 * w);
     }
+    s0 += t0, s1 += t1, s2 += t2, s3 += t3;
     put<S>(sum + col, s0), put<S>(sum + col + w, s1), put<S>(sum + col + 2 * w, s2), put<S>(sum + col + 3 * w, s3);
   }
   for (; col < cols; col += w) {

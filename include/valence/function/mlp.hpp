@@ -242,7 +242,9 @@ template <class S, class Shape> class BasicMlp {
  private:
   using Layer = detail::MlpLayer;
   static constexpr std::ptrdiff_t w = kernel::pack_size<S>;
-  static constexpr std::ptrdiff_t block_samples = 128;  // a block's activations stay in the first or second cache
+  // Samples taken through all layers at once. So few that what a product touches (60 x 64 floats in, out, and the weights) fits
+  // the first cache; a multiple of the tiles' rows.
+  static constexpr std::ptrdiff_t block_samples = 60;
 
   typename Shape::Sizes sizes_;
   Activation hidden_;
@@ -325,7 +327,12 @@ template <class S, class Shape> class BasicMlp {
     if (layer.prior > layer.in)
       for (std::ptrdiff_t o = 0; o < layer.out; ++o)
         for (std::ptrdiff_t i = layer.in; i < layer.prior; ++i) to[o * layer.prior + i] = S(0);
-    kernel::transpose(theta + layer.weight, layer.out, layer.in, layer.out, to, layer.prior);
+    if (layer.out >= 16) {
+      kernel::transpose(theta + layer.weight, layer.out, layer.in, layer.out, to, layer.prior);
+    } else {
+      for (std::ptrdiff_t o = 0; o < layer.out; ++o)
+        for (std::ptrdiff_t i = 0; i < layer.in; ++i) to[o * layer.prior + i] = theta[layer.weight + i * layer.out + o];
+    }
   }
 
   // c = begin + a W for a block; theta and packs may be those of a direction. `begin` is bias, or sum.

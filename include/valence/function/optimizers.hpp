@@ -5,8 +5,10 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 #include "valence/core/elementary.hpp"
 #include "valence/core/error.hpp"
@@ -24,6 +26,8 @@
 /// size and comes from a schedule. It allocates nothing. Wrong sizes and a factor that is not finite throw before
 /// anything changes. The gradient is not searched for NaN: that is one more pass over memory, and the trainer's to decide (it has
 /// `check_finite`; `clip_global_norm` finds it for free).
+/// Moments smaller than about 2e-31 (float; double 4e-301) are set to zero, and second moments when they are about to become subnormal; nothing
+/// else differs from the formulas. With epsilon = 0 a parameter without any gradient becomes NaN (0 / 0), as in PyTorch.
 /// A state is archived as its step count (64 bits) and its flat vectors; the hyper-parameters are not state.
 namespace valence {
 
@@ -44,6 +48,14 @@ inline void check_not_negative(std::string_view where, std::string_view argument
 inline void check_decay(std::string_view where, std::string_view argument, double value) {
   if (!(value >= 0 && value < 1)) fail(where, "{} is {}; expected a number in [0, 1)", argument, value);
 }
+/// x, or 0 where |x| is so small that a few more decays would make it subnormal. A moment whose gradient has died (a dead relu) decays
+/// forever, and arithmetic on subnormal numbers is a hundred times slower. `least` is far below what can move a parameter.
+template <class T> T flush(const T& x, std::type_identity_t<scalar_t<T>> least) {
+  return elementary::select(elementary::abs(x) < least, T{}, x);
+}
+template <class S> inline constexpr S least_moment = (std::numeric_limits<S>::min)() * S(1 << 24);
+/// Second moments decay slowly, and their square roots matter at smaller values.
+template <class S> inline constexpr S least_square = (std::numeric_limits<S>::min)() * S(2);
 template <class S> Vector<S> zeros(std::size_t n) { return Vector<S>::Zero(static_cast<Eigen::Index>(n)); }
 
 }  // namespace detail
@@ -122,7 +134,7 @@ template <std::floating_point S> class MomentumState {
     const S* const g = gradient.data();
     kernel::each<S>(velocity_.size(), [=](auto at) {
       const auto d = at(g) + at(t) * decay;
-      const auto v = at(b) * keep + d * add;
+      const auto v = detail::flush(at(b) * keep + d * add, detail::least_moment<S>);
       at.put(b, v);
       at.put(t, at(t) - (d * now + v * ahead) * rate);
     });
@@ -202,17 +214,17 @@ template <std::floating_point S> class RmsPropState {
     const S* const g = gradient.data();
     kernel::each<S>(square_.size(), [=](auto at) {
       const auto d = at(g) + at(t) * weight_decay;
-      const auto square = at(v) * keep + (d * d) * add;
+      const auto square = detail::flush(at(v) * keep + (d * d) * add, detail::least_square<S>);
       at.put(v, square);
       auto variance = square;
       if (a) {
-        const auto mean = at(a) * keep + d * add;
+        const auto mean = detail::flush(at(a) * keep + d * add, detail::least_moment<S>);
         at.put(a, mean);
         variance = square - mean * mean;
       }
       auto u = d / (elementary::sqrt(variance + inside) + outside);
       if (b) {
-        u = at(b) * momentum + u;
+        u = detail::flush(at(b) * momentum + u, detail::least_moment<S>);
         at.put(b, u);
       }
       at.put(t, at(t) - u * rate);
@@ -285,8 +297,8 @@ template <std::floating_point S> class AdamState {
     S* const v = square_.data();
     kernel::each<S>(mean_.size(), [=](auto at) {
       const auto d = at(g) + at(t) * weight_decay;
-      const auto mean = at(m) * keep1 + d * add1;
-      const auto square = at(v) * keep2 + (d * d) * add2;
+      const auto mean = detail::flush(at(m) * keep1 + d * add1, detail::least_moment<S>);
+      const auto square = detail::flush(at(v) * keep2 + (d * d) * add2, detail::least_square<S>);
       at.put(m, mean);
       at.put(v, square);
       at.put(t, at(t) * shrink - (mean * rate) / (elementary::sqrt(square * scale + inside) + outside));
