@@ -7,3 +7,4 @@
 #include "valence/mdp.hpp"
 #include "valence/preference.hpp"
 #include "valence/reward.hpp"
+#include "valence/value.hpp"

@@ -1,0 +1,15 @@
+#pragma once
+
+/// Targets of value learning: pure functions of experience, arrays in, arrays out.
+///
+///   valence::gae(valence::Steps<double>{.reward = r, .value = v, .terminated = ended}, {.advantage = a, .target = g},
+///                {.discount = 0.99, .lambda = 0.95});
+
+#include "valence/value/action_returns.hpp"
+#include "valence/value/check.hpp"
+#include "valence/value/gae.hpp"
+#include "valence/value/one_step.hpp"
+#include "valence/value/returns.hpp"
+#include "valence/value/steps.hpp"
+#include "valence/value/sweep.hpp"
+#include "valence/value/vtrace.hpp"
