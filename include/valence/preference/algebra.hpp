@@ -8,6 +8,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "valence/core/elementary.hpp"
 #include "valence/core/error.hpp"
 #include "valence/core/types.hpp"
 #include "valence/preference/concepts.hpp"
@@ -68,7 +69,8 @@ template <Loss A, Loss B> struct Sum {
   requires(pointwise) PairLoss<T>
   operator()(const Pair<T>& p) const {
     const PairLoss<T> x = a(p), y = b(p);
-    return {x.value + y.value, x.d_chosen + y.d_chosen, x.d_rejected + y.d_rejected};
+    const auto sum = [](T u, T v) { return detail::rounded(u) + detail::rounded(v); };
+    return {sum(x.value, y.value), sum(x.d_chosen, y.d_chosen), sum(x.d_rejected, y.d_rejected)};
   }
   template <class S>
   requires(!pointwise) double accumulate(const PreferenceBatch<S>& in, const PreferenceGradient<S>& out,

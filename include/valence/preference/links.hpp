@@ -96,7 +96,8 @@ struct ExoLink {
     const double keep = elementary::log1p(-label_smoothing), flip = elementary::log(label_smoothing);
     const S log_keep = S(keep), log_flip = S(flip), log_odds = S(keep - flip);
     const T log_plus = -(detail::positive_part(-z) + tail), log_minus = -(detail::positive_part(z) + tail);
-    return {plus * (log_plus - log_keep) + minus * (log_minus - log_flip), plus * minus * (z - log_odds)};
+    return {detail::rounded(plus * (log_plus - log_keep)) + detail::rounded(minus * (log_minus - log_flip)),
+            plus * minus * (z - log_odds)};
   }
   void check(std::string_view where) const {
     if (!(label_smoothing > 0 && label_smoothing < 1))
@@ -117,8 +118,9 @@ struct DiscoPopLink {
     const T logistic = detail::positive_part(-z) + tail;
     // e^-z sigma(t) as one exponential: the factors are infinity and 0 at large negative z.
     const ValueAndSlope<T> e = detail::exp_c1((T{} - z) - (detail::positive_part(-t) + t_tail));
-    return {logistic * t_minus + e.value,
-            e.slope * (t_minus / S(tau) - S(1)) - minus * t_minus - logistic * (t_plus * t_minus) / S(tau)};
+    return {detail::rounded(logistic * t_minus) + detail::rounded(e.value),
+            (detail::rounded(e.slope * (t_minus / S(tau) - S(1))) - detail::rounded(minus * t_minus)) -
+                logistic * (t_plus * t_minus) / S(tau)};
   }
   void check(std::string_view where) const { check_positive(where, "tau", tau); }
   static void fields(auto& self, auto&& f) { f("tau", self.tau); }
@@ -202,7 +204,7 @@ struct SppoLink {
   template <class T> TwoSlopes<T> operator()(T a, T b) const {
     using S = scalar_t<T>;
     const T x = a - S(target), y = b + S(target);
-    return {x * x + y * y, S(2) * x, S(2) * y};
+    return {detail::rounded(x * x) + detail::rounded(y * y), S(2) * x, S(2) * y};
   }
   void check(std::string_view where) const { check_finite(where, "target", target); }
   static void fields(auto& self, auto&& f) { f("target", self.target); }

@@ -363,7 +363,7 @@ struct TokenMeanSft {
   static constexpr Column needs = Column::chosen_length;
   template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
     const T inverse = scalar_t<T>(1) / p.chosen_length;
-    return {-(p.chosen / p.chosen_length), -inverse, T{}};
+    return {-(p.chosen * inverse), -inverse, T{}};
   }
 };
 

@@ -4,12 +4,16 @@
 #include <string_view>
 #include <utility>
 
+#include "valence/core/elementary.hpp"
 #include "valence/core/error.hpp"
 #include "valence/preference/batch.hpp"
 #include "valence/preference/links.hpp"
 #include "valence/preference/scores.hpp"
 
 /// A score and a link make a loss of pairs. The named losses in losses.hpp are these with the papers' choices.
+///
+/// Where two products meet in a sum, `detail::rounded` says that both are rounded: a compiler that fuses one of them may
+/// choose differently for a scalar and for lanes.
 namespace valence {
 
 namespace detail {
@@ -45,7 +49,7 @@ template <class Score, class Link> struct MarginLoss {
     using S = scalar_t<T>;
     const ValueAndSlope<T> chosen = score(p.chosen, p.ref_chosen, p.chosen_length);
     const ValueAndSlope<T> rejected = score(p.rejected, p.ref_rejected, p.rejected_length);
-    const T z = S(beta) * (chosen.value - rejected.value) - S(gamma);
+    const T z = S(beta) * (detail::rounded(chosen.value) - detail::rounded(rejected.value)) - S(gamma);
     const ValueAndSlope<T> l = [&] {
       if constexpr (requires { link(z, p.p_chosen); })
         return link(z, p.p_chosen);
@@ -86,7 +90,8 @@ template <class Score, class Link> struct TwoScoreLoss {
     using S = scalar_t<T>;
     const ValueAndSlope<T> chosen = score(p.chosen, p.ref_chosen, p.chosen_length);
     const ValueAndSlope<T> rejected = score(p.rejected, p.ref_rejected, p.rejected_length);
-    const TwoSlopes<T> l = link(S(beta) * chosen.value, S(beta) * rejected.value);
+    const T a = detail::rounded(S(beta) * chosen.value), b = detail::rounded(S(beta) * rejected.value);
+    const TwoSlopes<T> l = link(a, b);
     return {l.value, S(beta) * l.d_a * chosen.slope, S(beta) * l.d_b * rejected.slope};
   }
   void check() const { check(name); }

@@ -45,13 +45,19 @@ struct LogProb {
 /// q / n: reference-free, mean over tokens (SimPO).
 struct MeanLogProb {
   static constexpr Column needs = Column::lengths;
-  template <class T> ValueAndSlope<T> operator()(T q, T, T n) const { return {q / n, scalar_t<T>(1) / n}; }
+  template <class T> ValueAndSlope<T> operator()(T q, T, T n) const {
+    const T inverse = scalar_t<T>(1) / n;
+    return {q * inverse, inverse};
+  }
 };
 
 /// u / n: mean over tokens of the log-ratio. TRL: `ipo`, `sigmoid_norm`.
 struct MeanLogRatio {
   static constexpr Column needs = Column::reference | Column::lengths;
-  template <class T> ValueAndSlope<T> operator()(T q, T r, T n) const { return {(q - r) / n, scalar_t<T>(1) / n}; }
+  template <class T> ValueAndSlope<T> operator()(T q, T r, T n) const {
+    const T inverse = scalar_t<T>(1) / n;
+    return {(q - r) * inverse, inverse};
+  }
 };
 
 /// -exp(-u): f-DPO with the forward KL (Wang et al. 2023, arXiv:2309.16240, table 1).
@@ -99,14 +105,14 @@ struct AlphaMeanLogProb {
   static constexpr Column needs = Column::lengths | Column::at_most_one;
   template <class T> ValueAndSlope<T> operator()(T q, T, T n) const {
     using S = scalar_t<T>;
-    const T m = q / n;
-    if (alpha == 0) return {m, S(1) / n};
+    const T inverse = S(1) / n, m = detail::rounded(q * inverse);
+    if (alpha == 0) return {m, inverse};
     const T x = S(-alpha) * m;
     const ValueAndSlope<T> e = detail::exp_c1(x);
     // expm1 where 1 - e^x cancels; it would overflow before the tangent of exp_c1 takes over.
     const T near_one = elementary::expm1((elementary::min)(x, splat<T>(1)));
     const T grown = elementary::select(x < S(1), near_one, e.value - S(1));
-    return {-(grown / S(alpha)), e.slope / n};
+    return {-(grown / S(alpha)), e.slope * inverse};
   }
   void check(std::string_view where) const { check_finite(where, "alpha", alpha); }
   static void fields(auto& self, auto&& f) { f("alpha", self.alpha); }
