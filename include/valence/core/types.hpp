@@ -15,7 +15,8 @@ concept Scalar = std::floating_point<T>;
 
 template <class S> using Vector = Eigen::Matrix<S, Eigen::Dynamic, 1>;
 
-/// Column-major, whatever EIGEN_DEFAULT_TO_ROW_MAJOR says. A batch has one sample a column (features x samples), so a sample is contiguous.
+/// Column-major, whatever EIGEN_DEFAULT_TO_ROW_MAJOR says. A batch has one sample a column (features x samples), so a
+/// sample is contiguous.
 template <class S> using Matrix = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic>;
 
 /// What a model's `forward` gives: a view of outputs x batch, one sample a column, contiguous.
