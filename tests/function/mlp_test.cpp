@@ -141,6 +141,57 @@ TEST_CASE("Mlp computes what the formula says") {
         close(std::tanh(0.3 * (0.5 * z + 0.1) + 0.2 * (-2 * z - 0.1) + 0.125), 1e-14));
 }
 
+// Outputs, input gradients and a projection of the parameter gradient of torch.nn.Sequential (PyTorch 2.15, float64) with the
+// same parameters, placed by the names and shapes that `parameters()` gives. The same numbers hold for portable and native builds.
+TEST_CASE("Mlp is PyTorch's network: outputs and gradients to 1e-12, in double; to 1e-4 in float") {
+  const auto check = [](Activation hidden, MlpOptions options, const std::vector<double>& y, double projection,
+                        const std::vector<double>& dx) {
+    CAPTURE(name(hidden), name(options.output));
+    const auto run = [&]<class S>(S, double tolerance) {
+      const Mlp<S> net{{3, 33, 17, 2}, hidden, options};
+      Vector<S> theta(Eigen::Index(net.parameter_count())), gradient = Vector<S>::Zero(theta.size());
+      for (const ParameterBlock& block : net.parameters())
+        for (std::size_t i = block.offset; i < block.offset + block.size(); ++i) {
+          const bool scale = options.layer_norm && block.shape.size() == 1 && block.name.ends_with("weight");
+          theta[Eigen::Index(i)] = S(0.4 * std::sin(0.7 * double(i)) + (scale ? 1 : 0));
+        }
+      Matrix<S> x(3, 2), dy(2, 2), got_dx;
+      for (Eigen::Index i = 0; i < 6; ++i) x.data()[i] = S(std::cos(1.1 * double(i)));
+      dy << S(1), S(0.25), S(-0.5), S(2);
+      typename Mlp<S>::Tape tape;
+      const Matrix<S> got = net.forward(view(theta), x, tape);
+      net.pullback(view(theta), x, tape, outputs(dy), view(gradient));
+      net.pullback_input(view(theta), x, tape, outputs(dy), got_dx);
+      double got_projection = 0;
+      for (Eigen::Index i = 0; i < gradient.size(); ++i)
+        got_projection += double(gradient[i]) * std::cos(0.3 * double(i));
+      for (Eigen::Index i = 0; i < 4; ++i)
+        CHECK(double(got.data()[i]) == close(y[std::size_t(i)], tolerance, tolerance));
+      for (Eigen::Index i = 0; i < 6; ++i)
+        CHECK(double(got_dx.data()[i]) == close(dx[std::size_t(i)], tolerance, tolerance));
+      CHECK(got_projection == close(projection, tolerance, tolerance));
+    };
+    run(double{}, 1e-12);
+    run(float{}, 1e-4);
+  };
+  check(relu, {.layer_norm = false, .output = Activation::identity},
+        {-1.50765018367611, -2.26327725259893, -0.769401561190636, -0.0375276165125305}, -5.46435981657006,
+        {0.323702450101446, -0.795624275683231, 0.38550111746412, 2.87142273051863, -2.77779835003073,
+         -0.395348834799694});
+  check(gelu, {.layer_norm = true, .output = Activation::tanh},
+        {0.516955830809791, 0.655843507881604, 0.912613818603216, 0.895795112020651}, -1.44211800809178,
+        {-0.128961243098672, 0.413870427927729, -0.239954579315341, -0.199068723326263, 0.139985342896284,
+         0.0742885882509727});
+  check(silu, {.layer_norm = false, .output = silu},
+        {-0.266747430245552, -0.223539479885422, -0.23442391681025, -0.0491443339450599}, 0.50704287193411,
+        {-0.0401600568407873, 0.0659747294187553, -0.0186484975271326, 0.962612829380664, -0.736202308095956,
+         -0.30637681533585});
+  check(Activation::tanh, {.layer_norm = true, .output = gelu},
+        {0.279095881837774, 0.454045019203481, 0.0586466677878084, 0.198196040645626}, -9.23209701785529,
+        {-0.0417847732661871, 0.134098384948661, -0.0777478452285193, 0.739956232593177, -0.520335279248682,
+         -0.27613977091408});
+}
+
 TEST_CASE("Activations agree with their definitions, also far out, and keep NaN") {
   const auto phi = [](double z) { return std::erfc(-z / std::sqrt(2.0)) / 2; };
   for (const double z : {-700.0, -30.0, -5.0, -1.0, -1e-3, -0.0, 0.0, 1e-8, 0.3, 1.0, 4.0, 40.0, 700.0}) {
