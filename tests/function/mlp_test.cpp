@@ -355,6 +355,8 @@ TEST_CASE("Mlp: outputs may be the cotangent, dx may be x, and a tape may be reu
   const Mlp<double> other{{3, 40, 40, 5}, relu};
   const auto phi = random_theta(other, rng);
   CHECK(Matrix<double>(other.forward(view(phi), x, tape)) == Matrix<double>(other.forward(view(phi), x, fresh)));
+  CHECK(says(message_of([&] { net.pullback(view(theta), x, tape, outputs(dy), view(g1)); }),
+             "the tape holds the forward of a network"));
   const Matrix<double> none(3, 0);
   CHECK(net.forward(view(theta), none, tape).cols() == 0);
 }

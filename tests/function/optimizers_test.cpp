@@ -26,6 +26,16 @@ struct Count {
   void operator()(auto&... f) { fields += sizeof...(f); }
 };
 
+struct AnySubnormal {
+  bool found = false;
+  std::size_t numbers = 0;
+  void operator()(auto&... f) { (look(f), ...); }
+  void look(const std::int64_t&) {}
+  void look(const Vector<float>& v) {
+    for (const float x : view(v)) found = found || std::fpclassify(x) == FP_SUBNORMAL, ++numbers;
+  }
+};
+
 constexpr double stiffness[2] = {0.5, 3};
 
 /// Ten steps from (1, -2) on g_i = a_i theta_i + sin(1.3 t (i + 1)), a = (0.5, 3), t = 1, 2, ...; alone, and as two of many parameters, so that
@@ -277,6 +287,28 @@ TEST_CASE("A copied optimizer state goes on as the original does, and its fields
   copy.archive(count);
   CHECK(count.fields == 3);
   CHECK(copy.steps() == 4);
+}
+
+TEST_CASE("Moments of a gradient that has died become zero, never subnormal") {
+  const auto run = [](const auto& optimizer) {
+    std::vector<float> theta(20, 1.0f);
+    auto state = optimizer.template start<float>(20);
+    const std::vector<float> alive(20, 0.3f), dead(20, 0.0f);
+    state.step(theta, alive, 1.0);
+    AnySubnormal seen;
+    for (int t = 0; t < 3000; ++t) {
+      state.step(theta, dead, 1.0);
+      if (t % 50 == 0) state.archive(seen);
+    }
+    CHECK(!seen.found);
+    CHECK(seen.numbers > 0);
+    for (const float x : theta) CHECK(std::isfinite(x));
+  };
+  run(Momentum{});
+  run(Nesterov{});
+  run(RmsProp{.decay = 0.9, .momentum = 0.5, .centered = true});
+  run(Adam{.beta2 = 0.95});
+  run(AdamW{.beta2 = 0.95});
 }
 
 TEST_CASE("An optimizer's step allocates nothing") {

@@ -34,7 +34,7 @@ template <FeatureMap Map, std::floating_point S = double> class Linear {
     friend class Linear;
     Vector<S> features_, outputs_, tangents_;
     std::vector<int> active_;
-    std::ptrdiff_t samples_ = -1;
+    std::ptrdiff_t samples_ = -1, each_ = 0;  // of the last forward; numbers a sample
   };
   static constexpr bool local = sparse;
 
@@ -83,7 +83,7 @@ template <FeatureMap Map, std::floating_point S = double> class Linear {
       else
         map_(input, std::span<S>(tape.features_.data() + j * each, static_cast<std::size_t>(each)));
     }
-    tape.samples_ = n;
+    tape.samples_ = n, tape.each_ = each;
     return apply(theta.data(), tape, n, tape.outputs_);
   }
 
@@ -149,6 +149,8 @@ template <FeatureMap Map, std::floating_point S = double> class Linear {
   void check_tape(std::string_view where, std::ptrdiff_t samples, const Tape& tape, const Outputs<S>& dy) const {
     if (tape.samples_ != samples)
       fail(where, "the tape holds a forward of {} samples; expected the one of x ({} samples)", tape.samples_, samples);
+    if (tape.each_ != (sparse ? active_count() : map_.size()))
+      fail(where, "the tape holds the forward of another model; expected this one's");
     check_shape(where, "dy", dy.rows(), dy.cols(), outputs_, samples);
   }
   Outputs<S> apply(const S* theta, const Tape& tape, std::ptrdiff_t n, Vector<S>& y) const {

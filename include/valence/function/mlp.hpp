@@ -87,7 +87,7 @@ template <class S, class Shape> class BasicMlp {
     Vector<S> outputs_, output_sums_, tangents_;  // out x batch
     Vector<S> activations_, kept_, deviations_;   // of hidden layers: panels; sums (or normalised sums); 1 / sigma
     Vector<S> packs_, sums_, block_;
-    std::ptrdiff_t samples_ = -1;
+    std::ptrdiff_t samples_ = -1, parameters_ = 0, kept_a_sample_ = 0;  // whose forward it holds
   };
 
   /// `sizes`: inputs, hidden layers, outputs; at least two, all positive (else Error).
@@ -182,7 +182,7 @@ template <class S, class Shape> class BasicMlp {
     if (narrow()) pack_transposed(theta.data(), tape.packs_.data(), layers_.back());
     for (std::ptrdiff_t begin = 0; begin < n; begin += block_samples)
       forward_block(theta.data(), x.data(), tape, n, begin, (std::min)(block_samples, n - begin));
-    tape.samples_ = n;
+    tape.samples_ = n, tape.parameters_ = count_, tape.kept_a_sample_ = kept_a_sample_;
     return View(tape.outputs_.data(), output_size(), n);
   }
 
@@ -299,6 +299,9 @@ template <class S, class Shape> class BasicMlp {
     if (tape.samples_ != x.cols())
       fail(where, "the tape holds a forward of {} samples; expected the one of x ({} samples)", tape.samples_,
            x.cols());
+    if (tape.parameters_ != count_ || tape.kept_a_sample_ != kept_a_sample_)
+      fail(where, "the tape holds the forward of a network with {} parameters; expected this one's, with {}",
+           tape.parameters_, count_);
     check_shape(where, "dy", dy.rows(), dy.cols(), output_size(), x.cols());
   }
   void check_gradient(std::string_view where, std::span<const S> theta, std::span<S> gradient) const {
