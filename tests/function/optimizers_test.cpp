@@ -289,6 +289,14 @@ TEST_CASE("A copied optimizer state goes on as the original does, and its fields
   CHECK(copy.steps() == 4);
 }
 
+TEST_CASE("Centered RMSProp stays finite on a gradient that never changes: its variance is zero, or less by rounding") {
+  std::vector<float> theta(40, 0.0f), gradient(40);
+  for (std::size_t i = 0; i < 40; ++i) gradient[i] = 0.1f + 0.037f * float(i);
+  auto state = RmsProp{.decay = 0.9, .centered = true}.start<float>(40);
+  for (int t = 0; t < 2000; ++t) state.step(theta, gradient, 1e-6);
+  for (const float x : theta) CHECK(std::isfinite(x));
+}
+
 TEST_CASE("Moments of a gradient that has died become zero, never subnormal") {
   const auto run = [](const auto& optimizer) {
     std::vector<float> theta(20, 1.0f);
