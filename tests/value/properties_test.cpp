@@ -18,6 +18,7 @@ using valence::test::Columns;
 using valence::test::message_of;
 using valence::test::says;
 using Numbers = std::vector<double>;
+using Sizes = std::vector<std::size_t>;
 
 namespace {
 
@@ -204,8 +205,8 @@ TEMPLATE_TEST_CASE("Environments in lanes, one by one, and on threads agree", "[
   using S = TestType;
   const double tolerance = std::is_same_v<S, float> ? 2e-5 : 1e-12;
   Rng rng{15};
-  for (const std::size_t environments : {1, 2, 3, 7, 8, 16, 19, 32, 37, 64, 70})
-    for (const std::size_t rows : {1, 2, 17, 64}) {
+  for (const std::size_t environments : Sizes{1, 2, 3, 7, 8, 16, 19, 32, 37, 64, 70})
+    for (const std::size_t rows : Sizes{1, 2, 17, 64}) {
       const Columns<S> columns(rows, environments, rng, 0.05);
       for (const auto& target : all_targets<S>()) {
         CAPTURE(target.name, environments, rows);
@@ -236,7 +237,7 @@ TEMPLATE_TEST_CASE("The same data in every environment give the same bits in eve
   using S = TestType;
   Rng rng{16};
   const Columns<S> one(50, 1, rng, 0.05);
-  for (const std::size_t environments : {2, 37, 83}) {
+  for (const std::size_t environments : Sizes{2, 37, 83}) {
     Columns<S> many(50, environments);
     for (std::size_t i = 0; i < many.count; ++i) {
       for (std::size_t k = 0; k < 9; ++k) many.column[k][i] = one.column[k][i / environments];
@@ -255,7 +256,7 @@ TEMPLATE_TEST_CASE("The same data in every environment give the same bits in eve
 
 TEST_CASE("Long sequences, of every length around the blocks") {
   Rng rng{17};
-  for (const std::size_t rows : {31, 32, 33, 255, 256, 257, 258, 272, 512, 513, 1'025}) {
+  for (const std::size_t rows : Sizes{31, 32, 33, 255, 256, 257, 258, 272, 512, 513, 1'025}) {
     const Columns<double> columns(rows, 1, rng, 0.01);
     Columns<double> twice(rows, 2);  // two environments don't take the blocks
     for (std::size_t i = 0; i < twice.count; ++i) {
@@ -274,7 +275,7 @@ TEST_CASE("Long sequences, of every length around the blocks") {
 
 TEST_CASE("T + 1 rows of values say the same as next values") {
   Rng rng{18};
-  for (const std::size_t environments : {1, 5, 16}) {
+  for (const std::size_t environments : Sizes{1, 5, 16}) {
     Columns<double> columns(40, environments, rng, 0);
     for (std::size_t i = 0; i < columns.count; ++i) columns.terminated[i] = rng.uniform() < 0.1;
     Numbers rows(columns.count + environments);
@@ -292,7 +293,7 @@ TEST_CASE("T + 1 rows of values say the same as next values") {
 
 TEST_CASE("A result may be an input column, entry for entry; other overlaps throw", "[C7]") {
   Rng rng{19};
-  for (const std::size_t environments : {1, 3, 20})
+  for (const std::size_t environments : Sizes{1, 3, 20})
     for (const auto& target : all_targets<double>()) {
       Columns<double> columns(30, environments, rng, 0.1);
       columns.terminated[columns.count - 1] = false, columns.column[2][columns.count - 1] = 1;
@@ -317,13 +318,13 @@ TEST_CASE("A result may be an input column, entry for entry; other overlaps thro
       Steps<double> contiguous = columns.steps();
       std::fill_n(columns.truncated.get(), columns.count, false);
       contiguous.value = rows, contiguous.next_value = {};
-      for (const std::size_t shift : {std::size_t(0), environments})
+      for (const std::size_t shift : Sizes{0, environments})
         CHECK(says(message_of([&] { target.run(contiguous, std::span(rows).subspan(shift, columns.count)); }),
                    "overlaps value"));
     }
   Columns<double> columns(30, 1, rng, 0);
   Numbers out(40);
-  for (const std::size_t shift : {0, 1, 10})
+  for (const std::size_t shift : Sizes{0, 1, 10})
     CHECK(says(message_of([&] {
                  gae(columns.steps(),
                      {.advantage = std::span(out).first(30), .target = std::span(out).subspan(shift, 30)});
@@ -341,7 +342,7 @@ TEST_CASE("Bad columns are named before anything is changed") {
   constexpr double poison = std::numeric_limits<double>::quiet_NaN(),
                    infinity = std::numeric_limits<double>::infinity();
   Rng rng{20};
-  for (const std::size_t environments : {1, 4})
+  for (const std::size_t environments : Sizes{1, 4})
     for (const auto& target : all_targets<double>()) {
       const Columns<double> good(40, environments, rng, 0);
       const auto throws = [&](const Steps<double>& steps, const auto&... fragments) {
@@ -426,7 +427,7 @@ TEST_CASE("Bad options are named") {
 }
 
 TEST_CASE("Results that overflow are never passed on in silence") {
-  for (const std::size_t environments : {1, 2, 20}) {
+  for (const std::size_t environments : Sizes{1, 2, 20}) {
     Columns<float> columns(50, environments);
     for (float& x : columns.column[0]) x = 1e38f;
     Steps<float> steps = columns.steps();
@@ -439,7 +440,7 @@ TEST_CASE("Results that overflow are never passed on in silence") {
 
 TEST_CASE("Nothing is allocated") {
   Rng rng{21};
-  for (const std::size_t environments : {1, 20}) {
+  for (const std::size_t environments : Sizes{1, 20}) {
     const Columns<double> columns(600, environments, rng, 0.05);
     Numbers out(columns.count);
     for (const auto& target : all_targets<double>()) {

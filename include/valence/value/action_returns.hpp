@@ -4,7 +4,7 @@
 #include <span>
 #include <type_traits>
 
-#include "valence/core/elementary.hpp"
+#include "valence/core/elementary.hpp"  // rounded
 #include "valence/core/error.hpp"
 #include "valence/core/lanes.hpp"
 #include "valence/core/types.hpp"
@@ -57,7 +57,7 @@ void action_returns(std::string_view where, const Steps<S>& steps, std::span<S> 
 
 struct RetraceTrace {
   template <class T, class S> [[gnu::always_inline]] T at(const StepColumns<S>& in, std::size_t i) const {
-    return (elementary::min)(load<T>(in.ratio + i), splat<T>(S(1)));
+    return cut_at(load<T>(in.ratio + i), S(1));
   }
 };
 

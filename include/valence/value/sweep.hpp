@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "valence/core/elementary.hpp"
 #include "valence/core/error.hpp"
@@ -25,7 +26,8 @@
 /// be looked at, y elsewhere. What isn't taken may be NaN.
 ///
 /// Several environments run in lanes, row by row. In one sequence a, b and the results are computed in lanes of time, block
-/// by block, and only the recursion goes one by one.
+/// by block, and only the recursion goes one by one, in another order of rounding: the last bits of a sequence alone may
+/// differ from those of the same sequence among others, whose bits depend neither on their number nor on their lane.
 namespace valence::detail {
 
 template <class T> struct Affine { T a, b; };
@@ -48,6 +50,14 @@ template <class T> struct Ends {
   [[gnu::always_inline]] T bootstrap(T y) const { return elementary::select(terminated, T{}, y); }
   [[gnu::always_inline]] T carry(T y, T z) const { return elementary::select(cut, z, y); }
 };
+
+/// The smaller of a checked number and a bar: neither is NaN, so one instruction does it.
+template <class T> [[gnu::always_inline]] inline T cut_at(T x, scalar_t<T> bar) {
+  if constexpr (lane_count<T> == 1)
+    return x < bar ? x : bar;
+  else
+    return x < splat<T>(bar) ? x : splat<T>(bar);
+}
 
 /// Is one of the `count` flags set?
 template <std::size_t count> [[gnu::always_inline]] inline bool any_flag(const bool* flags) {
@@ -107,17 +117,21 @@ template <class T, class S, class Kernel, class End>
   if (write) give(out, i, kernel.template results<T>(i, end, x, later), watch);
 }
 
-/// One row of `groups` lanes of environments.
+/// One row of lanes of environments. (A fold, for a loop might keep x and watch in memory.)
+template <class T, class S, class Kernel, std::size_t groups, std::size_t... k>
+[[gnu::always_inline]] inline void sweep_groups(std::index_sequence<k...>, const StepColumns<S>& in,
+                                                const Kernel& kernel, const SweepOutput<S>& out, std::size_t i,
+                                                bool last, bool write, T (&x)[groups], T (&watch)[groups]) {
+  constexpr std::size_t lanes = lane_count<T>;
+  if (!last && !any_end<groups * lanes>(in, i))
+    (sweep_lanes(kernel, out, i + k * lanes, GoesOn{}, write, x[k], watch[k]), ...);
+  else
+    (sweep_lanes(kernel, out, i + k * lanes, ends_at<T>(in, i + k * lanes, last), write, x[k], watch[k]), ...);
+}
 template <class T, std::size_t groups, class S, class Kernel>
 [[gnu::always_inline]] inline void sweep_row(const StepColumns<S>& in, const Kernel& kernel, const SweepOutput<S>& out,
                                              std::size_t i, bool last, bool write, T (&x)[groups], T (&watch)[groups]) {
-  constexpr std::size_t lanes = lane_count<T>;
-  const bool ends = last || any_end<groups * lanes>(in, i);
-  for (std::size_t k = 0; k < groups; ++k, i += lanes)
-    if (ends && (last || any_end<lanes>(in, i)))
-      sweep_lanes(kernel, out, i, ends_at<T>(in, i, last), write, x[k], watch[k]);
-    else
-      sweep_lanes(kernel, out, i, GoesOn{}, write, x[k], watch[k]);
+  sweep_groups<T>(std::make_index_sequence<groups>{}, in, kernel, out, i, last, write, x, watch);
 }
 
 /// All rows of the environments from `first` on, `groups` times the lanes of T of them. With a window each transition is
@@ -237,7 +251,9 @@ template <class S, class Kernel>
 void sweep(std::string_view where, const StepColumns<S>& in, const Kernel& kernel, const SweepOutput<S>& out,
            std::size_t window = all_steps) {
   using T = Lanes<S>;
-  constexpr std::size_t lanes = lane_count<T>, groups = lanes > 1 ? 128 / sizeof(T) : 1;  // two cache lines of a row
+  constexpr std::size_t lanes = lane_count<T>;
+  // A cache line of a row at a time: as much as 16 registers hold. Two of the widest lanes: two chains of operations.
+  constexpr std::size_t groups = lanes == 1 ? 1 : sizeof(T) < 64 ? 64 / sizeof(T) : 2;
   const std::size_t environments = in.environments;
   bool finite = true;
   if (environments == 1 && window >= in.rows) {

@@ -4,7 +4,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "valence/core/elementary.hpp"
+#include "valence/core/elementary.hpp"  // rounded
 #include "valence/core/error.hpp"
 #include "valence/core/lanes.hpp"
 #include "valence/core/types.hpp"
@@ -37,7 +37,7 @@ template <class S> struct VtraceKernel {
   S rho_bar, c_bar;
   template <class T, class End> [[gnu::always_inline]] Affine<T> step(std::size_t i, const End& end) const {
     const T ratio = load<T>(in.ratio + i), discount = in.template discount_at<T>(i);
-    const T c = in.template lambda_at<T>(i) * (elementary::min)(ratio, splat<T>(c_bar));
+    const T c = in.template lambda_at<T>(i) * cut_at(ratio, c_bar);
     return {rounded(delta<T>(i, end, T{})), discount * end.carry(c, T{})};
   }
   template <class T, class End>
@@ -46,7 +46,7 @@ template <class S> struct VtraceKernel {
   }
   /// rho_t (r_t + gamma_t (V(s'_t) + correction) - V(s_t))
   template <class T, class End> [[gnu::always_inline]] T delta(std::size_t i, const End& end, T correction) const {
-    const T rho = (elementary::min)(load<T>(in.ratio + i), splat<T>(rho_bar));
+    const T rho = cut_at(load<T>(in.ratio + i), rho_bar);
     const T next = end.bootstrap(load<T>(in.next_value + i)) + correction;
     return rho * (load<T>(in.reward + i) + in.template discount_at<T>(i) * next - load<T>(in.value + i));
   }
