@@ -301,7 +301,7 @@ TEST_CASE("Features are standardised by the training split") {
   CHECK(scale(other)(0, 0) == close((9 - 2.5) / std::sqrt(1.25), 1e-14));
   CHECK(scale(other)(1, 0) == close(2, 1e-14));
   CHECK(says(message_of([&] { valence::Standardizer{Matrix<double>(2, 0)}; }), "2 x 0"));
-  CHECK(says(message_of([&] { scale(Matrix<double>(2, 2)); }), "2", "3"));
+  CHECK(says(message_of([&] { scale(Matrix<double>::Zero(2, 2)); }), "2", "3"));
   x(1, 2) = std::nan("");
   CHECK(says(message_of([&] { valence::Standardizer{x}; }), "x(1, 2) is nan"));
 }
