@@ -11,7 +11,7 @@ import re
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 INCLUDE = ROOT / "include"
-OURS = re.compile(r'^#include "(valence/[^"]+)"$')
+OURS = re.compile(r'^#include "(valence/[^"]+)"\s*(?://.*)?$')
 
 
 def expand(name: str, done: set[str], lines: list[str]) -> None:

@@ -46,6 +46,7 @@ template <class F> void run_chunks(std::size_t chunks, int threads, F& f) {
   for (std::ptrdiff_t i = 0; i < n; ++i) {
     const auto c = static_cast<std::size_t>(i);
     if (c > failed.load(std::memory_order_relaxed)) continue;
+#if defined(__cpp_exceptions)
     try {
       f(c);
     } catch (...) {
@@ -57,6 +58,9 @@ template <class F> void run_chunks(std::size_t chunks, int threads, F& f) {
         }
       }
     }
+#else
+    f(c);
+#endif
   }
   if (error) std::rethrow_exception(error);
 }

@@ -111,10 +111,14 @@ class ProgressBar {
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
   ~ProgressBar() {
+#if defined(__cpp_exceptions)
     try {
       finish();
     } catch (...) {  // out of memory for a line: nothing to be done, nothing lost
     }
+#else
+    finish();
+#endif
   }
 
   /// Draws if it is time to. Always true: the bar stops nobody.
