@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 
 #include <cmath>
+#include <cstddef>
 #include <numbers>
 #include <span>
 #include <vector>
@@ -20,17 +21,17 @@
 namespace vl = valence;
 
 // A prompt is a point in the plane; there are three possible answers.
-constexpr int inputs = 2, answers = 3;
+constexpr std::size_t inputs = 2, answers = 3;
 
 // What people want, unknown to the models: one answer for each third of the circle.
-int best_answer(double x, double y) {
+std::size_t best_answer(double x, double y) {
   const double turn = std::atan2(y, x) / (2 * std::numbers::pi) + 0.5;  // in [0, 1]
-  return static_cast<int>(turn * answers) % answers;
+  return static_cast<std::size_t>(turn * answers) % answers;
 }
 
 struct Judged {  // for each prompt: the preferred answer, and another one
   std::vector<double> x, y;
-  std::vector<int> chosen, rejected;
+  std::vector<std::size_t> chosen, rejected;
 };
 
 Judged ask_people(int n, vl::Rng& rng) {
@@ -51,7 +52,7 @@ class MyNetwork {  // logits = W (1, x, y): whatever you have; here nine numbers
   std::vector<double> log_probs(double x, double y) const {
     std::vector<double> logits(answers);
     double sum = 0;
-    for (int a = 0; a < answers; ++a) {
+    for (std::size_t a = 0; a < answers; ++a) {
       logits[a] = w_[a][0] + w_[a][1] * x + w_[a][2] * y;
       sum += std::exp(logits[a]);
     }
@@ -59,9 +60,9 @@ class MyNetwork {  // logits = W (1, x, y): whatever you have; here nine numbers
     return logits;
   }
   /// Your own backward pass: adds the gradient of a loss whose derivative with respect to log pi(answer) is d.
-  void backward(double x, double y, int answer, double d) {
+  void backward(double x, double y, std::size_t answer, double d) {
     const std::vector<double> log_pi = log_probs(x, y);
-    for (int a = 0; a < answers; ++a) {
+    for (std::size_t a = 0; a < answers; ++a) {
       const double d_logit = d * ((a == answer ? 1 : 0) - std::exp(log_pi[a]));
       gradient_[a][0] += d_logit;
       gradient_[a][1] += d_logit * x;
@@ -69,8 +70,8 @@ class MyNetwork {  // logits = W (1, x, y): whatever you have; here nine numbers
     }
   }
   void descend(double step_size) {
-    for (int a = 0; a < answers; ++a)
-      for (int i = 0; i < 3; ++i) {
+    for (std::size_t a = 0; a < answers; ++a)
+      for (std::size_t i = 0; i < 3; ++i) {
         w_[a][i] -= step_size * gradient_[a][i];
         gradient_[a][i] = 0;
       }
@@ -147,21 +148,21 @@ struct Bilinear {  // score(prompt, answer) = theta[answer] . (1, x, y). A batch
 static_assert(vl::Approximator<Bilinear>);
 
 vl::Matrix<double> candidates(const Judged& data) {  // all answers to each prompt, side by side
-  const auto n = static_cast<Eigen::Index>(data.x.size());
-  vl::Matrix<double> x(3, answers * n);
-  for (Eigen::Index k = 0; k < n; ++k)
-    for (int a = 0; a < answers; ++a)
-      x.col(answers * k + a) << a, data.x[static_cast<std::size_t>(k)], data.y[static_cast<std::size_t>(k)];
+  vl::Matrix<double> x(3, static_cast<Eigen::Index>(answers * data.x.size()));
+  for (Eigen::Index column = 0; column < x.cols(); ++column) {
+    const std::size_t k = static_cast<std::size_t>(column) / answers, a = static_cast<std::size_t>(column) % answers;
+    x.col(column) << static_cast<double>(a), data.x[k], data.y[k];
+  }
   return x;
 }
 
 double train_approximator(const Judged& train, const Judged& test, vl::Rng& rng) {
   std::vector<int> chosen, rejected;
   for (std::size_t k = 0; k < train.x.size(); ++k) {
-    chosen.push_back(answers * static_cast<int>(k) + train.chosen[k]);
-    rejected.push_back(answers * static_cast<int>(k) + train.rejected[k]);
+    chosen.push_back(static_cast<int>(answers * k + train.chosen[k]));
+    rejected.push_back(static_cast<int>(answers * k + train.rejected[k]));
   }
-  vl::PairObjective objective{Bilinear{}, vl::Dpo{.beta = 0.3} + 0.05 * vl::Sft{}, answers};
+  vl::PairObjective objective{Bilinear{}, vl::Dpo{.beta = 0.3} + 0.05 * vl::Sft{}, static_cast<int>(answers)};
   std::vector<double> theta(objective.model().parameter_count());
   const auto training = vl::train_on_pairs(objective, std::span<double>(theta), candidates(train), {chosen, rejected},
                                            vl::Adam{.step_size = 0.2}, {.steps = 100}, rng);
@@ -169,8 +170,7 @@ double train_approximator(const Judged& train, const Judged& test, vl::Rng& rng)
   const auto log_pi = objective.scores(theta, candidates(test));
   int right = 0;
   for (std::size_t k = 0; k < test.x.size(); ++k)
-    right += log_pi[answers * k + static_cast<std::size_t>(test.chosen[k])] >
-             log_pi[answers * k + static_cast<std::size_t>(test.rejected[k])];
+    right += log_pi[answers * k + test.chosen[k]] > log_pi[answers * k + test.rejected[k]];
   return right / static_cast<double>(test.x.size());
 }
 
