@@ -220,7 +220,7 @@ template <std::floating_point S> class RmsPropState {
       if (a) {
         const auto mean = detail::flush(at(a) * keep + d * add, detail::least_moment<S>);
         at.put(a, mean);
-        variance = elementary::max(square - mean * mean, decltype(mean * mean){});  // rounding can make it negative
+        variance = (elementary::max)(square - mean * mean, decltype(mean * mean){});  // rounding can make it negative
       }
       auto u = d / (elementary::sqrt(variance + inside) + outside);
       if (b) {
