@@ -129,6 +129,7 @@ struct OutcomeCounts {
 
 /// Design of item comparisons: +1 for the first, -1 for the second.
 struct ItemDesign {
+  using Scalar = double;
   std::span<const Matchup> rows;
   Eigen::Index parameters;
 
@@ -152,31 +153,33 @@ struct ItemDesign {
       h(a > b ? a : b, a > b ? b : a) -= x;
     }
   }
-  double largest() const { return 1; }
+  template <class R = double> R largest() const { return 1; }
 };
 
 /// Design of feature differences, features x comparisons.
 struct FeatureDesign {
+  using Scalar = double;
   const Eigen::Ref<const Matrix<double>>& x;
   Eigen::Index parameters;
 
   Eigen::Index size() const { return x.cols(); }
   template <class W> void differences(const W& w, Vector<double>& d) const { d.noalias() = x.transpose() * w; }
   template <class Out> void accumulate(const Vector<double>& r, Out&& out) const { out += x * r; }
-  void accumulate_square(const Vector<double>& c, Matrix<double>& h) const {
+  template <class H> void accumulate_square(const Vector<double>& c, H& h) const {
     const Matrix<double> scaled = x * c.cwiseMax(0.0).cwiseSqrt().asDiagonal();
-    h.topLeftCorner(parameters, parameters).selfadjointView<Eigen::Lower>().rankUpdate(scaled);
+    h.topLeftCorner(parameters, parameters).template selfadjointView<Eigen::Lower>().rankUpdate(scaled);
   }
-  double largest() const { return x.size() == 0 ? 0.0 : x.cwiseAbs().maxCoeff(); }
+  template <class R = double> R largest() const { return x.size() == 0 ? 0.0 : x.cwiseAbs().maxCoeff(); }
 };
 
 /// The objective over theta = [w, order effect, tie parameter], the last two where they are fitted. Scratch is kept, so
 /// an iteration allocates nothing.
 template <class Design> class BradleyTerryObjective {
  public:
+  using Scalar = typename Design::Scalar;  // double; dependent, so that nothing is instantiated before a fit is called
   BradleyTerryObjective(Design design, const OutcomeCounts& counts, const BradleyTerryOptions& options)
       : design_(design), counts_(counts), l2_(options.l2), order_(options.order_effect), ties_(options.ties) {
-    for (Vector<double>* v : {&d_, &slope_, &curve_, &cross_}) v->setZero(design.size());
+    for (Vector<Scalar>* v : {&d_, &slope_, &curve_, &cross_}) v->setZero(design.size());
   }
   bool has_tie_parameter() const { return ties_ == Ties::davidson || ties_ == Ties::rao_kupper; }
   Eigen::Index order_index() const { return design_.parameters; }
@@ -184,7 +187,7 @@ template <class Design> class BradleyTerryObjective {
   Eigen::Index size() const { return tie_index() + (has_tie_parameter() ? 1 : 0); }
 
   /// Value only when `gradient` is null. The Hessian's lower triangle is filled.
-  double operator()(const Vector<double>& theta, Vector<double>* gradient, Matrix<double>* hessian) {
+  double operator()(const Vector<Scalar>& theta, Vector<Scalar>* gradient, Matrix<Scalar>* hessian) {
     const double tie = has_tie_parameter() ? theta[tie_index()] : 0;
     // A threshold at or below 0 gives ties no probability: outside of the domain.
     if (ties_ == Ties::rao_kupper && !(tie > 0)) return std::numeric_limits<double>::infinity();
@@ -205,7 +208,7 @@ template <class Design> class BradleyTerryObjective {
     const Eigen::Index n = design_.parameters, penalised = tie_index();
     value += l2_ / 2 * theta.head(penalised).squaredNorm();
     if (gradient != nullptr) {
-      Vector<double>& g = *gradient;
+      Vector<Scalar>& g = *gradient;
       g.setZero();
       design_.accumulate(slope_, g.head(n));
       if (order_) g[order_index()] = slope_.sum();
@@ -213,7 +216,7 @@ template <class Design> class BradleyTerryObjective {
       g.head(penalised) += l2_ * theta.head(penalised);
     }
     if (hessian != nullptr) {
-      Matrix<double>& h = *hessian;
+      Matrix<Scalar>& h = *hessian;
       h.setZero();
       design_.accumulate_square(curve_, h);
       if (order_) {
@@ -233,7 +236,7 @@ template <class Design> class BradleyTerryObjective {
   /// Does moving along `direction` for ever only raise the probability of what was seen? Then no finite maximum exists.
   /// The relative tolerance is far above the rounding of a Newton step and far below any violation by data that do
   /// overlap.
-  bool separates(const Vector<double>& direction) {
+  bool separates(const Vector<Scalar>& direction) {
     differences(direction, d_);
     // In these units a tie is explained while |d| <= band, a win while d >= band (Davidson's parameter is log nu: d /
     // 2).
@@ -258,7 +261,7 @@ template <class Design> class BradleyTerryObjective {
   }
 
  private:
-  void differences(const Vector<double>& theta, Vector<double>& d) const {
+  void differences(const Vector<Scalar>& theta, Vector<Scalar>& d) const {
     design_.differences(theta.head(design_.parameters), d);
     if (order_) d.array() += theta[order_index()];
   }
@@ -286,7 +289,7 @@ template <class Design> class BradleyTerryObjective {
   double l2_;
   bool order_;
   Ties ties_;
-  Vector<double> d_, slope_, curve_, cross_;
+  Vector<Scalar> d_, slope_, curve_, cross_;
 };
 
 struct NewtonOutcome {
@@ -300,13 +303,15 @@ struct NewtonOutcome {
 /// Damped Newton with step halving. The first `gauge` parameters may be shifted together without changing the objective
 /// (0: no such freedom); the missing curvature along that shift is supplied, which keeps their mean where it started.
 template <class Objective>
-NewtonOutcome newton(Objective& objective, Vector<double> theta, Eigen::Index gauge, const BradleyTerryOptions& options,
-                     Progress progress) {
+NewtonOutcome newton(Objective& objective, Vector<typename Objective::Scalar> theta, Eigen::Index gauge,
+                     const BradleyTerryOptions& options, Progress progress) {
+  using V = Vector<typename Objective::Scalar>;
+  using M = Matrix<typename Objective::Scalar>;
   const Eigen::Index n = theta.size();
   NewtonOutcome out;
-  Vector<double> gradient(n), trial(n), step = Vector<double>::Zero(n);
-  Matrix<double> hessian(n, n);
-  Eigen::LLT<Matrix<double>> factor(n);
+  V gradient(n), trial(n), step = V::Zero(n);
+  M hessian(n, n);
+  Eigen::LLT<M> factor(n);
   const double floor = objective.rounding_floor(), tolerance = options.tolerance > floor ? options.tolerance : floor;
   double shift = 0;
   const auto prepare = [&] {  // factor of a positive definite Hessian, gauge included
@@ -348,7 +353,7 @@ NewtonOutcome newton(Objective& objective, Vector<double> theta, Eigen::Index ga
     ++out.iterations;
   }
   prepare();
-  out.covariance = factor.solve(Matrix<double>::Identity(n, n));
+  out.covariance = factor.solve(M::Identity(n, n));
   if (gauge > 0) {
     const double m = static_cast<double>(gauge);
     out.covariance.topLeftCorner(gauge, gauge).array() -= 1 / (shift * m * m);
@@ -388,7 +393,7 @@ MleStatus fit_comparisons(const char* where, Design design, OutcomeCounts& count
     fail(where, "every comparison is a tie, so the tie parameter has no finite maximum; use ties = half");
   }
   BradleyTerryObjective<Design> objective(design, counts, used);
-  Vector<double> theta = Vector<double>::Zero(objective.size());
+  Vector<typename Design::Scalar> theta = Vector<typename Design::Scalar>::Zero(objective.size());
   if (objective.has_tie_parameter()) {  // the maximum for equal items
     const double share = ties / total;
     theta[objective.tie_index()] =
@@ -562,7 +567,7 @@ MleStatus fit_differences(const char* where, const Eigen::Ref<const Matrix<doubl
   check_options(where, options);
   check_differences(where, difference, outcome, weight);
   const Eigen::Index d = difference.rows(), n = difference.cols();
-  OutcomeCounts counts{Vector<double>::Zero(n), Vector<double>::Zero(n), Vector<double>::Zero(n)};
+  OutcomeCounts counts{Vector<S>::Zero(n), Vector<S>::Zero(n), Vector<S>::Zero(n)};
   for (Eigen::Index k = 0; k < n; ++k) {
     const auto i = static_cast<std::size_t>(k);
     const double y = outcome.empty() ? 1 : outcome[i], c = weight.empty() ? 1 : weight[i];
@@ -575,8 +580,8 @@ MleStatus fit_differences(const char* where, const Eigen::Ref<const Matrix<doubl
   }
   if (options.l2 == 0) {  // the columns that count must be linearly independent
     const Eigen::Index p = d + (options.order_effect ? 1 : 0);
-    Matrix<double> gram = Matrix<double>::Zero(p, p);
-    const Vector<double> used =
+    Matrix<S> gram = Matrix<S>::Zero(p, p);
+    const Vector<S> used =
         ((counts.wins + counts.losses).array() + (options.ties == Ties::drop ? 0.0 : 1.0) * counts.ties.array())
             .matrix();
     const FeatureDesign design{difference, d};
@@ -590,9 +595,9 @@ MleStatus fit_differences(const char* where, const Eigen::Ref<const Matrix<doubl
         why = fmt::format("feature {} is the same on both sides of every pair, so its weight can't be told", j);
         return MleStatus::not_identified;
       }
-    const Vector<double> scale = gram.diagonal().cwiseSqrt().cwiseInverse();
+    const Vector<S> scale = gram.diagonal().cwiseSqrt().cwiseInverse();
     gram = scale.asDiagonal() * gram * scale.asDiagonal();
-    const Eigen::LDLT<Matrix<double>> factor(gram);
+    const Eigen::LDLT<Matrix<S>> factor(gram);
     if (!(factor.vectorD().minCoeff() > 1e-12 * static_cast<double>(p))) {
       why = "the features of the pairs are linearly dependent, so their weights can't be told apart";
       return MleStatus::not_identified;
