@@ -75,7 +75,7 @@ def check(fix: bool) -> int:
                     return match.group(0)
                 if body != wanted:
                     if fix:
-                        return match.group(0).replace(body, wanted)
+                        return text[match.start() : match.start("body")] + wanted + text[match.end("body") : match.end()]
                     faults.append(f"{where}: differs from {what}; tools/readme.py fix writes it")
             return match.group(0)
 

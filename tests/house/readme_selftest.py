@@ -47,6 +47,10 @@ with tempfile.TemporaryDirectory() as folder:
     check("<!-- file: examples/readme/root.cpp#middle -->\n```cpp\ndouble x = std::sqrt(3);\n```\n", False, "differs")
     code, output = readme(tree, "fix")
     expect(code == 0 and "std::sqrt(2)" in page.read_text(), "fix", output)
+    mark = "<!-- file: examples/readme/root.cpp#middle -->\n"
+    page.write_text(f"Before.\n\n{mark}```cpp\n```\n\nAfter.\n")
+    readme(tree, "fix")
+    expect(page.read_text() == f"Before.\n\n{mark}```cpp\ndouble x = std::sqrt(2);\n```\n\nAfter.\n", "fix of an empty fence")
 
     page.write_text("<!-- run -->\n```sh\ntouch ran   # twice\n./not-here\n```\n")
     expect(readme(tree, "commands")[0] == 1 and (tree / "ran").exists(), "a command that fails")
