@@ -5,8 +5,8 @@
 //   quickstart --features pairs.csv               pairs of feature rows: columns chosen_* and rejected_*
 //   quickstart --jsonl pairs.jsonl                pairs of texts in TRL's format, through hashed words
 //
-// It fits a Bradley-Terry reward model, trains a softmax policy from a uniform reference with several preference losses,
-// and says what they predict of judgements that they have not seen.
+// It fits a Bradley-Terry reward model, trains a softmax policy from a uniform reference with several preference
+// losses, and says what they predict of judgements that they have not seen.
 
 #include <fmt/core.h>
 
@@ -61,7 +61,8 @@ struct Options {
 
 // ---------------------------------------------------------------- data
 
-/// Judgements between candidates, whatever file they came from. Candidates come in sets of one size: the answers to one prompt.
+/// Judgements between candidates, whatever file they came from. Candidates come in sets of one size: the answers to one
+/// prompt.
 struct Data {
   vl::Matrix<double> x = {};               // features x candidates; one-hot where the candidates are items
   int set = 0;                             // candidates in a set
@@ -133,8 +134,8 @@ Split random_split(std::size_t n, vl::Rng rng) {
   return {{order.begin(), cut}, {cut, order.end()}};
 }
 
-/// Features in units of their standard deviation over the training split's candidates, chosen and rejected TOGETHER: apart, their
-/// means would tell the labels.
+/// Features in units of their standard deviation over the training split's candidates, chosen and rejected TOGETHER:
+/// apart, their means would tell the labels.
 vl::Matrix<double> scaled_features(const Data& data, const std::vector<std::size_t>& train) {
   if (data.items()) return data.x;
   vl::Matrix<double> seen(data.x.rows(), 2 * static_cast<Eigen::Index>(train.size()));
@@ -211,7 +212,8 @@ struct TrainingPairs {
   std::vector<double> weight = {};
 };
 
-/// Votes between items. With ties as half-wins, equal votes share a weighted row; otherwise a tie has no direction to learn from.
+/// Votes between items. With ties as half-wins, equal votes share a weighted row; otherwise a tie has no direction to
+/// learn from.
 TrainingPairs pairs_of_items(const Data& data, const std::vector<std::size_t>& train, vl::Ties ties) {
   TrainingPairs pairs{data.x, {}, {}};
   std::map<std::pair<int, int>, double> votes;
@@ -248,7 +250,8 @@ TrainingPairs pairs_of_replies(const Data& data, const vl::Matrix<double>& x, co
   return pairs;
 }
 
-/// Trains a policy that is log-linear in the features (a free logit for each item) and returns log pi of every candidate.
+/// Trains a policy that is log-linear in the features (a free logit for each item) and returns log pi of every
+/// candidate.
 std::vector<double> train_policy(const Data& data, const vl::Matrix<double>& x, const std::vector<std::size_t>& train,
                                  const NamedLoss& loss, const Options& options, vl::Rng& rng) {
   const TrainingPairs pairs =
@@ -293,8 +296,8 @@ double kl_to_reference(const std::vector<double>& log_probs, const Data& data, c
   return sum / static_cast<double>(rows.size());
 }
 
-/// Probability that the judges prefer a draw of the policy to a draw of the reference. The judges are the held-out judgements,
-/// which the policy has not seen: a Bradley-Terry model of them for items, the labels themselves for pairs.
+/// Probability that the judges prefer a draw of the policy to a draw of the reference. The judges are the held-out
+/// judgements, which the policy has not seen: a Bradley-Terry model of them for items, the labels themselves for pairs.
 class Judge {
  public:
   Judge(const Data& data, const std::vector<std::size_t>& held_out) : data_(data), held_out_(held_out) {
@@ -437,7 +440,8 @@ std::vector<Figures> measure(const Data& data, const std::vector<NamedLoss>& los
   return figures;
 }
 
-/// The same policies for beta from strong to weak: each loss's way from the reference (KL 0) to one that has only its own opinion.
+/// The same policies for beta from strong to weak: each loss's way from the reference (KL 0) to one that has only its
+/// own opinion.
 std::vector<Point> beta_path(const Data& data, const std::vector<NamedLoss>& losses, const Options& options,
                              vl::Rng& rng, vl::Progress progress) {
   std::vector<Point> points;

@@ -9,11 +9,11 @@
 
 namespace valence {
 
-/// Features brought to mean 0 and standard deviation 1, by the statistics of one batch (the training split) and for all others.
-/// A feature that is constant there is only shifted.
+/// Features brought to mean 0 and standard deviation 1, by the statistics of one batch (the training split) and for all
+/// others. A feature that is constant there is only shifted.
 ///
-/// For pairs, fit it on chosen and rejected samples in one batch. Scaled apart, each side gets mean 0 by itself, which moves
-/// the label's effect into the scaling: the labels of the held-out pairs leak, and accuracy is too good.
+/// For pairs, fit it on chosen and rejected samples in one batch. Scaled apart, each side gets mean 0 by itself, which
+/// moves the label's effect into the scaling: the labels of the held-out pairs leak, and accuracy is too good.
 class Standardizer {
  public:
   /// `x`: features x samples. Throws `Error` without samples and for a number that is not finite.

@@ -17,9 +17,9 @@
 
 namespace valence {
 
-/// A loss of columns of `S` whose type is chosen at run time: it holds any loss, and is one itself (a `BatchLoss`, so it adds
-/// and scales like the others). One virtual call a batch. For programs with a `--loss` option: a trainer is compiled once,
-/// not once a loss. Columns of another type than `S` are refused with an `Error`.
+/// A loss of columns of `S` whose type is chosen at run time: it holds any loss, and is one itself (a `BatchLoss`, so
+/// it adds and scales like the others). One virtual call a batch. For programs with a `--loss` option: a trainer is
+/// compiled once, not once a loss. Columns of another type than `S` are refused with an `Error`.
 template <Scalar S = double> class AnyLoss {
  public:
   template <class L>
@@ -59,8 +59,8 @@ template <Scalar S = double> class AnyLoss {
 };
 template <class L> AnyLoss(L) -> AnyLoss<double>;
 
-/// The loss of that name in `losses` with these options, `any_loss("ipo", {{"beta", 0.05}})`. Throws `Error` as `visit_loss`
-/// does.
+/// The loss of that name in `losses` with these options, `any_loss("ipo", {{"beta", 0.05}})`. Throws `Error` as
+/// `visit_loss` does.
 template <Scalar S = double, class... Entries>
 AnyLoss<S> any_loss(std::string_view name, std::span<const LossOption> options, const NamedLosses<Entries...>& losses) {
   std::optional<AnyLoss<S>> result;

@@ -24,13 +24,14 @@ struct BradleyTerryBootstrap {
       samples;  ///< items x resamples: the abilities themselves, for statistics of one's own (ranks, differences)
 };
 
-/// How sure a ranking is: fits the model to samples of the rows drawn with replacement, as many as there are, and takes the
-/// percentile interval of each ability (Efron 1979).
+/// How sure a ranking is: fits the model to samples of the rows drawn with replacement, as many as there are, and takes
+/// the percentile interval of each ability (Efron 1979).
 ///
-/// A row of `matchups` is what is drawn, so it must be one independent vote (or game): rows that were merged before would
-/// be drawn together. `options.l2` > 0, because a sample may leave an item without comparisons. Sample i is drawn from
-/// `rng.split(i)`: the intervals depend on the generator's seed and position in the tree, and on nothing else. `progress` is told after each, and may not end it early: half an interval is none.
-/// Throws `Error` as `fit_bradley_terry` does, and for l2 = 0 or bad bootstrap options.
+/// A row of `matchups` is what is drawn, so it must be one independent vote (or game): rows that were merged before
+/// would be drawn together. `options.l2` > 0, because a sample may leave an item without comparisons. Sample i is drawn
+/// from `rng.split(i)`: the intervals depend on the generator's seed and position in the tree, and on nothing else.
+/// `progress` is told after each, and may not end it early: half an interval is none. Throws `Error` as
+/// `fit_bradley_terry` does, and for l2 = 0 or bad bootstrap options.
 template <std::same_as<double> S = double>
 BradleyTerryBootstrap bootstrap_bradley_terry(std::span<const Matchup> matchups, int items,
                                               const BradleyTerryOptions& options, const BootstrapOptions& bootstrap,

@@ -67,8 +67,8 @@ struct BradleyTerryFit {
   double order_effect = 0;   ///< 0 unless fitted
   double tie_parameter = 0;  ///< Davidson's nu or Rao and Kupper's threshold; 0 for the other options
   Ties ties = Ties::half;
-  /// Inverse Hessian at the optimum: of `weight` (for abilities: of abilities against their mean), then the order effect,
-  /// then log nu or the threshold, as fitted.
+  /// Inverse Hessian at the optimum: of `weight` (for abilities: of abilities against their mean), then the order
+  /// effect, then log nu or the threshold, as fitted.
   Matrix<double> covariance;
   double objective = 0;      ///< in nats, penalty included
   double gradient_norm = 0;  ///< largest entry of the gradient, absolute: the certificate
@@ -523,8 +523,9 @@ BradleyTerryFit fit_bradley_terry(std::span<const Matchup> matchups, int items, 
     fail(where,
          "the data are separable: the order effect or the tie parameter explains them without limit; set l2 > 0 or fit "
          "less");
-  // The penalty alone says something about the common level of all abilities, which means nothing: errors are those of abilities
-  // against their mean, as without a penalty. (The level is an eigenvector of the Hessian, with eigenvalue l2.)
+  // The penalty alone says something about the common level of all abilities, which means nothing: errors are those of
+  // abilities against their mean, as without a penalty. (The level is an eigenvector of the Hessian, with eigenvalue
+  // l2.)
   if (options.l2 > 0) fit.covariance.topLeftCorner(items, items).array() -= 1 / (options.l2 * items);
   return fit;
 }

@@ -19,13 +19,15 @@
 #include "valence/preference/concepts.hpp"
 #include "valence/preference/evaluate.hpp"
 
-/// Any model with one output a sample, trained on pairs by any preference loss. The samples of a batch are candidates (answers,
-/// items, segments); pairs are indices into them, so a candidate that stands in many pairs is computed once.
+/// Any model with one output a sample, trained on pairs by any preference loss. The samples of a batch are candidates
+/// (answers, items, segments); pairs are indices into them, so a candidate that stands in many pairs is computed once.
 ///
 /// The outputs are used in one of two ways:
 /// - as scores (`candidates` = 0): a reward model. Losses: `BradleyTerry`, `Thurstone`, any reference-free margin loss.
-/// - as logits of a policy (`candidates` = m > 0): the batch consists of sets of m candidates, one set a prompt, samples
-///   k m, ..., k m + m - 1 of prompt k, and the loss reads log pi(y | x) = log_softmax of the set. Losses: all of the algebra.
+/// - as logits of a policy (`candidates` = m > 0): the batch consists of sets of m candidates, one set a prompt,
+/// samples
+///   k m, ..., k m + m - 1 of prompt k, and the loss reads log pi(y | x) = log_softmax of the set. Losses: all of the
+/// algebra.
 namespace valence {
 
 /// Which samples of a batch were compared. One entry a pair.
@@ -54,15 +56,15 @@ template <class T> struct GatheredBatch<std::span<const T>> { using type = std::
 
 }  // namespace detail
 
-/// The mean loss over pairs as a function of the model's parameters, with its gradient. Holds the scratch: in steady state it
-/// allocates nothing. `S` is the model's scalar.
+/// The mean loss over pairs as a function of the model's parameters, with its gradient. Holds the scratch: in steady
+/// state it allocates nothing. `S` is the model's scalar.
 template <Approximator F, Loss L> class PairObjective {
  public:
   using Scalar = typename F::Scalar;
   using Batch = typename F::Batch;
 
-  /// `candidates`: 0 for scores, or the size of each prompt's set (>= 2). Throws `Error` for a model whose output is not one
-  /// number, or another number of candidates.
+  /// `candidates`: 0 for scores, or the size of each prompt's set (>= 2). Throws `Error` for a model whose output is
+  /// not one number, or another number of candidates.
   PairObjective(F model, L loss, int candidates = 0)
       : model_(std::move(model)), loss_(std::move(loss)), candidates_(candidates) {
     if (model_.output_size() != 1)
@@ -72,8 +74,8 @@ template <Approximator F, Loss L> class PairObjective {
       fail(where, "candidates is {}; expected 0 (scores) or the size of a set, at least 2", candidates);
   }
 
-  /// Throws `Error` for pairs that don't fit the batch of the last forward: lengths that differ, an index out of range, a pair
-  /// across two sets.
+  /// Throws `Error` for pairs that don't fit the batch of the last forward: lengths that differ, an index out of range,
+  /// a pair across two sets.
   void check(const IndexPairs<Scalar>& pairs) const {
     const bool sets = candidates_ > 0 && static_cast<std::size_t>(candidates_) < scores_.size();
     check_size(where, "rejected", pairs.rejected.size(), pairs.chosen.size());
@@ -107,9 +109,9 @@ template <Approximator F, Loss L> class PairObjective {
     return scores_;
   }
 
-  /// The loss, with its gradient in `gradient` (overwritten). `reference`: log pi_ref of each sample; empty: the uniform policy
-  /// for sets of candidates, and no reference for scores. Throws `Error` for an index out of range, a pair across two sets, and
-  /// whatever the loss refuses.
+  /// The loss, with its gradient in `gradient` (overwritten). `reference`: log pi_ref of each sample; empty: the
+  /// uniform policy for sets of candidates, and no reference for scores. Throws `Error` for an index out of range, a
+  /// pair across two sets, and whatever the loss refuses.
   double operator()(std::span<const Scalar> theta, const Batch& x, const IndexPairs<Scalar>& pairs,
                     std::span<Scalar> gradient, std::span<const Scalar> reference = {}) {
     check_size(where, "gradient", gradient.size(), model_.parameter_count());

@@ -12,9 +12,10 @@
 
 namespace valence {
 
-/// A text as numbers, without a vocabulary: each run of 1 to `longest` words is hashed to one of `size` features and adds +1 or
-/// -1 to it (the hash says which, so that collisions cancel in the mean); a feature x is then sign(x) log(1 + |x|). Words are
-/// runs of letters, digits and apostrophes, in lower case; bytes outside of ASCII count as letters.
+/// A text as numbers, without a vocabulary: each run of 1 to `longest` words is hashed to one of `size` features and
+/// adds +1 or
+/// -1 to it (the hash says which, so that collisions cancel in the mean); a feature x is then sign(x) log(1 + |x|).
+/// Words are runs of letters, digits and apostrophes, in lower case; bytes outside of ASCII count as letters.
 /// The hash is fixed (FNV-1a, 64 bits, mixed), so the features of a text are the same everywhere and for ever.
 /// Source: K. Weinberger et al., "Feature hashing for large scale multitask learning" (2009).
 struct HashedNgrams {

@@ -80,12 +80,12 @@ template <Approximator F> struct PairMinibatch {
 
 /// Minimises `objective` over theta, in place, from where theta stands.
 ///
-/// `x`: the samples; `pairs`: indices into them; `reference`: log pi_ref of each sample, or empty, as in `PairObjective`.
-/// `schedule` scales the step size by the number of steps done. `progress` is told every step, with the loss, and may end the
-/// training.
+/// `x`: the samples; `pairs`: indices into them; `reference`: log pi_ref of each sample, or empty, as in
+/// `PairObjective`. `schedule` scales the step size by the number of steps done. `progress` is told every step, with
+/// the loss, and may end the training.
 /// `rng` is drawn from only for mini-batches.
-/// Throws `Error` for bad options, for what the objective refuses (before theta is changed), and for a gradient that is not
-/// finite (theta is then that of the last good step).
+/// Throws `Error` for bad options, for what the objective refuses (before theta is changed), and for a gradient that is
+/// not finite (theta is then that of the last good step).
 template <Approximator F, Loss L, Optimizer O, Schedule Factor = ConstantSchedule>
 PairTraining train_on_pairs(PairObjective<F, L>& objective, std::span<typename F::Scalar> theta,
                             const typename F::Batch& x, const IndexPairs<typename F::Scalar>& pairs, const O& optimizer,
