@@ -22,7 +22,8 @@ using namespace valence;
 
 constexpr std::size_t block = 2048;
 
-template <class S> std::vector<S> arguments(double low, double high) {
+template <class S>
+std::vector<S> arguments(double low, double high) {
   Rng rng{1};
   std::vector<S> x(block);
   for (S& v : x) v = static_cast<S>(low + (high - low) * rng.uniform());
@@ -30,7 +31,8 @@ template <class S> std::vector<S> arguments(double low, double high) {
 }
 
 /// Seconds of the fastest of some runs of `f`, each short: a rival's time beside the benchmark's own.
-template <class F> double fastest(F&& f) {
+template <class F>
+double fastest(F&& f) {
   double best = 1e9;
   for (int i = 0; i < 100; ++i) {
     const auto start = std::chrono::steady_clock::now();
@@ -67,7 +69,8 @@ void compare(benchmark::State& state, double low, double high, Ours ours, Rival 
 }
 
 /// Registers `name<float>` and `name<double>`: a function of one number, ours over lanes, the rival's in a plain loop.
-template <class Ours, class Rival> void add(const std::string& name, double low, double high, Ours ours, Rival rival) {
+template <class Ours, class Rival>
+void add(const std::string& name, double low, double high, Ours ours, Rival rival) {
   const auto one = [=]<class S>(S) {
     return [=](benchmark::State& state) {
       compare<S>(
@@ -82,7 +85,8 @@ template <class Ours, class Rival> void add(const std::string& name, double low,
 }
 
 /// log-softmax of rows of 32, as a policy over 32 actions computes it.
-template <class S> void log_softmax_rows(benchmark::State& state) {
+template <class S>
+void log_softmax_rows(benchmark::State& state) {
   constexpr std::size_t width = 32;
   compare<S>(
       state, -5, 5,

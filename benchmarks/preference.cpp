@@ -29,7 +29,8 @@ double seconds() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-template <class S> struct Columns {
+template <class S>
+struct Columns {
   std::vector<S> chosen, rejected, ref_chosen, ref_rejected, chosen_length, rejected_length, p_chosen;
   std::vector<S> d_chosen, d_rejected;
   Columns() {
@@ -48,13 +49,15 @@ template <class S> struct Columns {
     return {chosen, rejected, ref_chosen, ref_rejected, chosen_length, rejected_length, p_chosen};
   }
 };
-template <class S> Columns<S>& columns() {
+template <class S>
+Columns<S>& columns() {
   static Columns<S> all;
   return all;
 }
 
 /// What no loss can beat: its columns in, its gradients out.
-template <class S> void stream(Columns<S>& c, Column needs) {
+template <class S>
+void stream(Columns<S>& c, Column needs) {
   const S *q = c.chosen.data(), *l = c.rejected.data(), *rq = c.ref_chosen.data(), *rl = c.ref_rejected.data();
   const S *nq = c.chosen_length.data(), *nl = c.rejected_length.data(), *p = c.p_chosen.data();
   S *dq = c.d_chosen.data(), *dl = c.d_rejected.data();
@@ -79,7 +82,8 @@ template <class S> void stream(Columns<S>& c, Column needs) {
   benchmark::ClobberMemory();
 }
 
-template <class S, class L> void run(benchmark::State& state, const L& loss) {
+template <class S, class L>
+void run(benchmark::State& state, const L& loss) {
   Columns<S>& c = columns<S>();
   const PreferenceBatch<S> in{.pairs = c.view()};
   const PreferenceGradient<S> out{.chosen = c.d_chosen, .rejected = c.d_rejected};
@@ -113,7 +117,8 @@ template <class S, class L> void run(benchmark::State& state, const L& loss) {
   state.counters["allocations"] = static_cast<double>(calls);
 }
 
-template <class L> void add(const std::string& name, const L& loss) {
+template <class L>
+void add(const std::string& name, const L& loss) {
   benchmark::RegisterBenchmark((name + "/float").c_str(), [=](benchmark::State& s) {
     run<float>(s, loss);
   })->UseManualTime();

@@ -27,7 +27,8 @@ std::map<std::string, double>& standard_seconds() {
 }
 
 /// Registers `name/kind`: `pass()` makes `numbers` numbers.
-template <class Pass> void add(const std::string& name, const std::string& kind, std::size_t numbers, Pass pass) {
+template <class Pass>
+void add(const std::string& name, const std::string& kind, std::size_t numbers, Pass pass) {
   benchmark::RegisterBenchmark((name + "/" + kind).c_str(), [=](benchmark::State& state) mutable {
     const std::clock_t start = std::clock();
     for (auto _ : state) pass();
@@ -44,7 +45,8 @@ template <class Pass> void add(const std::string& name, const std::string& kind,
 
 /// One number at a time into an array, from valence and from the standard library. The standard one is run first, so that
 /// the others can print the ratio.
-template <class T, class Draw, class Standard> void compare(const std::string& name, Draw draw, Standard standard) {
+template <class T, class Draw, class Standard>
+void compare(const std::string& name, Draw draw, Standard standard) {
   add(name, "std", count, [standard, engine = std::mt19937_64{1}, out = std::vector<T>(count)]() mutable {
     for (T& x : out) x = static_cast<T>(standard(engine));
     benchmark::DoNotOptimize(out.data());
@@ -57,7 +59,8 @@ template <class T, class Draw, class Standard> void compare(const std::string& n
   });
 }
 
-template <class T, class Fill> void block(const std::string& name, Fill fill) {
+template <class T, class Fill>
+void block(const std::string& name, Fill fill) {
   add(name, "valence_block", count, [fill, rng = valence::Rng{1}, out = std::vector<T>(count)]() mutable {
     fill(rng, std::span<T>(out));
     benchmark::DoNotOptimize(out.data());

@@ -18,7 +18,8 @@
 namespace {
 
 /// `rows` times `environments` transitions with T + 1 rows of values; an episode ends every 200 steps or so.
-template <class S> struct Data {
+template <class S>
+struct Data {
   std::size_t rows, environments, count;
   std::vector<S> reward, value, ratio, advantage, target;
   std::unique_ptr<bool[]> done;
@@ -50,12 +51,14 @@ template <class S> struct Data {
 
 constexpr double discount = 0.99, lambda = 0.95;
 
-template <class S> void gae(Data<S>& d) {
+template <class S>
+void gae(Data<S>& d) {
   valence::gae(d.steps(), {.advantage = d.advantage, .target = d.target}, {.discount = discount, .lambda = lambda});
 }
 
 /// By hand, one environment after the other (for one environment: the plain backward loop).
-template <class S> [[gnu::noinline]] void gae_by_hand(Data<S>& d) {
+template <class S>
+[[gnu::noinline]] void gae_by_hand(Data<S>& d) {
   const S *r = d.reward.data(), *v = d.value.data();
   const bool* done = d.done.get();
   S *adv = d.advantage.data(), *ret = d.target.data();
@@ -75,7 +78,8 @@ template <class S> [[gnu::noinline]] void gae_by_hand(Data<S>& d) {
 }
 
 /// By hand, row by row, as with arrays (CleanRL's form in C++): the compiler may put environments in lanes itself.
-template <class S> [[gnu::noinline]] void gae_rows_by_hand(Data<S>& d) {
+template <class S>
+[[gnu::noinline]] void gae_rows_by_hand(Data<S>& d) {
   const S *r = d.reward.data(), *v = d.value.data();
   const bool* done = d.done.get();
   S *adv = d.advantage.data(), *ret = d.target.data();
@@ -95,7 +99,8 @@ template <class S> [[gnu::noinline]] void gae_rows_by_hand(Data<S>& d) {
 }
 
 /// The same arrays, read and written once, in lanes, and nothing carried from one transition to the next.
-template <class S> [[gnu::noinline]] void gae_stream(Data<S>& d) {
+template <class S>
+[[gnu::noinline]] void gae_stream(Data<S>& d) {
   const S* __restrict r = d.reward.data(), * __restrict v = d.value.data();
   const bool* __restrict done = d.done.get();
   S* __restrict adv = d.advantage.data(), * __restrict ret = d.target.data();
@@ -108,11 +113,13 @@ template <class S> [[gnu::noinline]] void gae_stream(Data<S>& d) {
   }
 }
 
-template <class S> void vtrace(Data<S>& d) {
+template <class S>
+void vtrace(Data<S>& d) {
   valence::vtrace(d.steps(), {.advantage = d.advantage, .target = d.target}, {.discount = discount, .lambda = lambda});
 }
 
-template <class S> [[gnu::noinline]] void vtrace_by_hand(Data<S>& d) {
+template <class S>
+[[gnu::noinline]] void vtrace_by_hand(Data<S>& d) {
   const S *r = d.reward.data(), *v = d.value.data(), *ratio = d.ratio.data();
   const bool* done = d.done.get();
   S *adv = d.advantage.data(), *vs = d.target.data();
@@ -146,7 +153,8 @@ void add(const std::string& name, std::size_t rows, std::size_t environments, Pa
   });
 }
 
-template <class S> void add_all(const std::string& type) {
+template <class S>
+void add_all(const std::string& type) {
   const auto shape = [&](const std::string& shape_name, std::size_t rows, std::size_t environments) {
     const auto gae_name = "gae/" + type + "/" + shape_name, vtrace_name = "vtrace/" + type + "/" + shape_name;
     add<S>(gae_name + "/peer:plain_loop", rows, environments, gae_by_hand<S>);

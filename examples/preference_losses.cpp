@@ -17,7 +17,8 @@ namespace vl = valence;
 struct Calibrated {
   double target = 1;  // squared distance of the margin from a target
   static constexpr vl::Column needs = vl::Column::reference;
-  template <class T> vl::PairLoss<T> operator()(const vl::Pair<T>& p) const {
+  template <class T>
+  vl::PairLoss<T> operator()(const vl::Pair<T>& p) const {
     using S = vl::scalar_t<T>;  // a bare 0.5 would make a float kernel double
     const T error = (p.chosen - p.ref_chosen) - (p.rejected - p.ref_rejected) - S(target);
     return {error * error, S(2) * error, S(-2) * error};

@@ -16,8 +16,8 @@ struct LogRatioGap {
 };
 using valence::operator+, valence::operator*;  // so that sums find a loss that is not of valence
 
-const auto mixed = vl::SimPo{.beta = 2, .gamma = 0.5} + 0.1 * LogRatioGap{};               // two of pairs: one pass
-const auto fdpo = vl::with_score(vl::Dpo{.beta = 0.1}, vl::JsDivergence{});                // DPO with another f-divergence
+const auto mixed = vl::SimPo{.beta = 2, .gamma = 0.5} + 0.1 * LogRatioGap{};  // two of pairs: one pass
+const auto fdpo = vl::with_score(vl::Dpo{.beta = 0.1}, vl::JsDivergence{});   // DPO with another f-divergence
 const auto noisy = vl::RobustDpo{.beta = 0.1, .label_smoothing = 0.2} + vl::Aot{} / 2.0;  // one that sorts the batch
 // [/algebra]
 

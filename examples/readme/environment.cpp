@@ -18,7 +18,8 @@ struct Corridor {  // no base class, no registration
   vl::Discrete actions() const { return {2}; }
   int x = 0;
 };
-static_assert(vl::Environment<Corridor>);  // and when it isn't one, the compiler says which requirement failed, in words
+static_assert(
+    vl::Environment<Corridor>);  // and when it isn't one, the compiler says which requirement failed, in words
 // [/environment]
 
 int main() {
@@ -43,8 +44,7 @@ int main() {
       if (step.terminated) break;
     }
   // [/algorithm]
-  for (int state = 0; state < 9; ++state)
-    fmt::print("{}", theta[2 * state + 1] > theta[2 * state] ? '>' : '<');
+  for (int state = 0; state < 9; ++state) fmt::print("{}", theta[2 * state + 1] > theta[2 * state] ? '>' : '<');
   fmt::print("\nvalue of the start {:.4f}\n", std::max(theta[0], theta[1]));
   return theta[1] > theta[0] ? 0 : 1;
 }

@@ -15,8 +15,11 @@ int main() {
   const Eigen::Array<bool, 4, 1> terminated{{false, false, false, true}}, truncated{{false, true, false, false}};
   Eigen::ArrayXd advantage(4), target(4);
 
-  const vl::Steps<double> steps{.reward = vl::view(reward), .value = vl::view(value), .next_value = vl::view(next_value),
-                                .terminated = vl::view(terminated), .truncated = vl::view(truncated)};
+  const vl::Steps<double> steps{.reward = vl::view(reward),
+                                .value = vl::view(value),
+                                .next_value = vl::view(next_value),
+                                .terminated = vl::view(terminated),
+                                .truncated = vl::view(truncated)};
   vl::gae(steps, {.advantage = vl::view(advantage), .target = vl::view(target)}, {.discount = 0.9, .lambda = 0.5});
   // [/target]
   for (Eigen::Index t = 0; t < 4; ++t) fmt::print("advantage {:6.3f}, value target {:6.3f}\n", advantage[t], target[t]);

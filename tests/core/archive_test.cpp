@@ -17,7 +17,10 @@ struct Inner {
   int count = 0;
   char letter = 'a';  // three bytes of padding follow
   std::optional<float> limit;
-  template <class A> void archive(A& ar) { ar(count, letter, limit); }
+  template <class A>
+  void archive(A& ar) {
+    ar(count, letter, limit);
+  }
 };
 
 struct State {
@@ -38,7 +41,8 @@ struct State {
   Eigen::Matrix<float, 2, Eigen::Dynamic, Eigen::RowMajor> table{2, 0};
   Eigen::Array3d fixed = Eigen::Array3d::Zero();
   int not_listed = 0;
-  template <class A> void archive(A& ar) {
+  template <class A>
+  void archive(A& ar) {
     ar(flag, steps, negative, colour, x, y, name, numbers, bits, inner, three, raw, both, theta, table, fixed);
   }
 };

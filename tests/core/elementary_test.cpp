@@ -18,11 +18,14 @@ using namespace valence::test;
 
 namespace {
 
-template <class S> constexpr S inf = std::numeric_limits<S>::infinity();
-template <class S> constexpr S nan_of = std::numeric_limits<S>::quiet_NaN();
+template <class S>
+constexpr S inf = std::numeric_limits<S>::infinity();
+template <class S>
+constexpr S nan_of = std::numeric_limits<S>::quiet_NaN();
 
 /// The distance between `got` and the exact value, in units of the last place of `S` at the exact value.
-template <class S> double ulps(S got, long double exact) {
+template <class S>
+double ulps(S got, long double exact) {
   if (std::isnan(exact)) return std::isnan(got) ? 0 : 1e30;
   const S nearest = static_cast<S>(exact);
   if (std::isinf(nearest) || std::isinf(got)) return nearest == got ? 0 : 1e30;
@@ -54,7 +57,8 @@ double worst_error(F f, R reference, std::initializer_list<std::pair<double, dou
   return worst;
 }
 
-template <class S> void check_accuracy() {
+template <class S>
+void check_accuracy() {
   using L = long double;
   const double most = std::is_same_v<S, float> ? 88.7 : 709.7, least = std::is_same_v<S, float> ? -104 : -746;
   CHECK(worst_error<S>([](S x) { return elementary::exp(x); }, [](L x) { return std::exp(x); },
@@ -78,7 +82,8 @@ template <class S> void check_accuracy() {
                        {{-9, 9}, {-1e9, 1e9}}) == 0);
 }
 
-template <class S> void check_limits() {
+template <class S>
+void check_limits() {
   const S tiny = std::numeric_limits<S>::denorm_min(), most = (std::numeric_limits<S>::max)();
   CHECK(elementary::exp(inf<S>) == inf<S>);
   CHECK(elementary::exp(-inf<S>) == 0);
@@ -140,7 +145,8 @@ template <class S> void check_limits() {
 }
 
 /// Numbers that reach every case: magnitudes, limits, thresholds.
-template <class S> std::vector<S> arguments() {
+template <class S>
+std::vector<S> arguments() {
   std::vector<S> x{0,
                    S(-0.0),
                    1,
@@ -164,12 +170,14 @@ template <class S> std::vector<S> arguments() {
   return x;
 }
 
-template <class S> bool same_bits(S a, S b) {
+template <class S>
+bool same_bits(S a, S b) {
   return (std::isnan(a) && std::isnan(b)) || (a == b && std::signbit(a) == std::signbit(b));
 }
 
 /// How often do lanes of type T differ from scalars?
-template <class T, class F> std::size_t differences(F f) {
+template <class T, class F>
+std::size_t differences(F f) {
   using S = scalar_t<T>;
   const auto x = arguments<S>();
   std::size_t wrong = 0;
@@ -181,7 +189,8 @@ template <class T, class F> std::size_t differences(F f) {
   return wrong;
 }
 
-template <class T> void check_lanes() {
+template <class T>
+void check_lanes() {
   using S = scalar_t<T>;
   CHECK(differences<T>([](auto x) { return elementary::exp(x); }) == 0);
   CHECK(differences<T>([](auto x) { return elementary::log(x); }) == 0);

@@ -22,7 +22,8 @@ const double nan_value = std::numeric_limits<double>::quiet_NaN();
 double d(float x) { return static_cast<double>(x); }
 
 /// `slope` is the derivative of `f` at x: central differences, extrapolated once.
-template <class F, class G> void check_slope(F f, G slope, std::initializer_list<double> at) {
+template <class F, class G>
+void check_slope(F f, G slope, std::initializer_list<double> at) {
   for (const double x : at) {
     const auto difference = [&](double h) { return (f(x + h) - f(x - h)) / (2 * h); };
     const double h = 1e-3 * (std::min)(1.0, std::abs(x) + 0.1);

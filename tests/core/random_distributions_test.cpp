@@ -26,7 +26,8 @@ namespace {
 constexpr double threshold = 1e-6;
 constexpr std::size_t many = 1 << 20, some = 1 << 17;
 
-template <class F> std::vector<double> draws(std::size_t n, F draw) {
+template <class F>
+std::vector<double> draws(std::size_t n, F draw) {
   std::vector<double> out(n);
   for (double& x : out) x = static_cast<double>(draw());
   return out;
@@ -35,7 +36,8 @@ template <class F> std::vector<double> draws(std::size_t n, F draw) {
 double normal_cdf(double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); }
 
 /// Chi-square over `cells` cells of equal probability, by the distribution function.
-template <class Cdf> double equal_cells_test(const std::vector<double>& samples, std::size_t cells, Cdf cdf) {
+template <class Cdf>
+double equal_cells_test(const std::vector<double>& samples, std::size_t cells, Cdf cdf) {
   std::vector<double> counts(cells), p(cells, 1 / static_cast<double>(cells));
   for (const double x : samples)
     ++counts[(std::min)(cells - 1, static_cast<std::size_t>(cdf(x) * static_cast<double>(cells)))];
@@ -43,7 +45,8 @@ template <class Cdf> double equal_cells_test(const std::vector<double>& samples,
 }
 
 /// Chi-square of integers 0, 1, ... against probabilities (the rest of the mass is one cell more).
-template <class F> double integers_test(std::size_t n, std::vector<double> probabilities, F draw) {
+template <class F>
+double integers_test(std::size_t n, std::vector<double> probabilities, F draw) {
   std::vector<double> counts(probabilities.size() + 1);
   for (std::size_t i = 0; i < n; ++i) ++counts[(std::min)(static_cast<std::size_t>(draw()), probabilities.size())];
   const double rest = 1 - std::accumulate(probabilities.begin(), probabilities.end(), 0.0);
@@ -345,7 +348,8 @@ TEST_CASE("The three ways to draw a category agree with the weights") {
 namespace {
 
 /// Chi-square of how often each of `cells` equally likely outcomes (any ordered key) came up.
-template <class F> double outcomes_test(std::size_t n, std::size_t cells, F draw) {
+template <class F>
+double outcomes_test(std::size_t n, std::size_t cells, F draw) {
   std::map<std::vector<std::size_t>, double> seen;
   for (std::size_t i = 0; i < n; ++i) ++seen[draw()];
   if (seen.size() > cells) return 0;

@@ -32,7 +32,8 @@ static_assert(std::uniform_random_bit_generator<Rng>);
 static_assert(std::is_copy_constructible_v<Rng> && std::is_trivially_copyable_v<Rng>);
 static_assert(!std::is_convertible_v<int, Rng>);
 
-template <class T> std::uint64_t bits_of(T x) {
+template <class T>
+std::uint64_t bits_of(T x) {
   if constexpr (std::is_same_v<T, double>)
     return std::bit_cast<std::uint64_t>(x);
   else if constexpr (std::is_same_v<T, float>)
@@ -49,7 +50,8 @@ struct Distribution {
   Draws (*draw)(Rng, std::size_t n);
 };
 
-template <class F> Draws repeat(std::size_t n, F draw) {
+template <class F>
+Draws repeat(std::size_t n, F draw) {
   Draws out(n);
   for (auto& x : out) x = bits_of(draw());
   return out;
@@ -384,7 +386,8 @@ TEST_CASE("Draw n depends on the seed and n alone") {
 namespace {
 
 /// Fills of many sizes, from many positions, between scalar draws, against the same draws one by one.
-template <class T, class Fill, class One> void check_fill(const char* name, Fill fill, One one) {
+template <class T, class Fill, class One>
+void check_fill(const char* name, Fill fill, One one) {
   CAPTURE(name);
   Rng rng{77}, reference{77};
   Rng sizes{3};
@@ -553,8 +556,8 @@ TEST_CASE("Bad arguments of the generator are refused and nothing is drawn") {
   CHECK(says(message_of([&] { rng.sample(3, 4); }), "Rng::sample", "k is 4", "n = 3"));
   const std::vector<double> none, zeros(3, 0.0), negative{1, -2, 3}, not_a_number{1, nan}, infinite{inf},
       huge{1e308, 1e308};
-  for (const auto& make : {+[](Rng&r, const std::vector<double>&w) { r.categorical(w); },
-                           +[](Rng&, const std::vector<double>&w) { (void)AliasTable(w); }}) {
+  for (const auto& make : {+[](Rng& r, const std::vector<double>& w) { r.categorical(w); },
+                           +[](Rng&, const std::vector<double>& w) { (void)AliasTable(w); }}) {
     CHECK(says(message_of([&] { make(rng, none); }), "weights is empty"));
     CHECK(says(message_of([&] { make(rng, zeros); }), "weights are all 0"));
     CHECK(says(message_of([&] { make(rng, negative); }), "weights[1] is -2"));

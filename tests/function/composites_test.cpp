@@ -33,7 +33,8 @@ Matrix<double> random_matrix(Eigen::Index rows, Eigen::Index cols, Rng& rng) {
 }
 Outputs<double> outputs(const Matrix<double>& m) { return {m.data(), m.rows(), m.cols()}; }
 
-template <class Model> void check_derivatives(const Model& model, Rng& rng) {
+template <class Model>
+void check_derivatives(const Model& model, Rng& rng) {
   const Vector<double> theta = 0.7 * random_matrix(Eigen::Index(model.parameter_count()), 1, rng);
   const Matrix<double> x = random_matrix(model.input_size(), 5, rng), dy = random_matrix(model.output_size(), 5, rng);
   typename Model::Tape tape;

@@ -41,7 +41,8 @@ Matrix<double> random_matrix(Eigen::Index rows, Eigen::Index cols, Rng& rng) {
   return m;
 }
 Outputs<double> outputs(const Matrix<double>& m) { return {m.data(), m.rows(), m.cols()}; }
-template <class Map> std::vector<double> features(const Map& map, const std::vector<double>& x) {
+template <class Map>
+std::vector<double> features(const Map& map, const std::vector<double>& x) {
   std::vector<double> f(static_cast<std::size_t>(map.size()));
   map(std::span(x), std::span(f));
   return f;
@@ -58,7 +59,8 @@ int shared(const TileCoding& map, const std::vector<double>& x, const std::vecto
   return same;
 }
 /// A dense map's derivative, and all of `Linear` on it, against differences.
-template <class Map> void check_linear(const Map& map) {
+template <class Map>
+void check_linear(const Map& map) {
   Rng rng{5};
   const Linear model(map, 3);
   const Matrix<double> x = 0.4 * random_matrix(map.input_size(), 5, rng).array() + 0.3, dy = random_matrix(3, 5, rng);

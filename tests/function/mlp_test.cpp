@@ -26,14 +26,19 @@ namespace {
 constexpr Activation every_activation[] = {Activation::identity, Activation::relu, Activation::tanh, Activation::gelu,
                                            Activation::silu};
 
-template <class S> Matrix<S> random_matrix(Eigen::Index rows, Eigen::Index cols, Rng& rng) {
+template <class S>
+Matrix<S> random_matrix(Eigen::Index rows, Eigen::Index cols, Rng& rng) {
   Matrix<S> m(rows, cols);
   for (Eigen::Index i = 0; i < m.size(); ++i) m.data()[i] = S(rng.normal());
   return m;
 }
-template <class S> Outputs<S> outputs(const Matrix<S>& m) { return {m.data(), m.rows(), m.cols()}; }
+template <class S>
+Outputs<S> outputs(const Matrix<S>& m) {
+  return {m.data(), m.rows(), m.cols()};
+}
 /// Parameters with nothing special about them: biases, scales and shifts too.
-template <class Model> Vector<typename Model::Scalar> random_theta(const Model& model, Rng& rng) {
+template <class Model>
+Vector<typename Model::Scalar> random_theta(const Model& model, Rng& rng) {
   using S = typename Model::Scalar;
   Vector<S> theta(static_cast<Eigen::Index>(model.parameter_count()));
   model.initialize(view(theta), rng);

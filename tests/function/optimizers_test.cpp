@@ -40,7 +40,8 @@ constexpr double stiffness[2] = {0.5, 3};
 
 /// Ten steps from (1, -2) on g_i = a_i theta_i + sin(1.3 t (i + 1)), a = (0.5, 3), t = 1, 2, ...; alone, and as two of many parameters, so that
 /// whole registers and the rest are both seen.
-template <class O> void check_trajectory(const O& optimizer, const std::vector<std::array<double, 2>>& expected) {
+template <class O>
+void check_trajectory(const O& optimizer, const std::vector<std::array<double, 2>>& expected) {
   REQUIRE(expected.size() == 10);
   for (const std::size_t copies : {std::size_t{1}, std::size_t{9}}) {
     std::vector<double> theta, gradient(2 * copies);

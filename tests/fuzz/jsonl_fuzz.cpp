@@ -8,7 +8,8 @@
 
 namespace {
 
-template <class Row> void check(std::string_view text, bool extract) {
+template <class Row>
+void check(std::string_view text, bool extract) {
   using namespace valence;
   const auto data = parse_jsonl<Row>(text, {.on_fault = OnFault::skip, .extract_prompt = extract});
   for (const auto& fault : data.faults)

@@ -15,7 +15,8 @@ using test::message_of, test::says, test::TemporaryFolder;
 
 namespace {
 
-template <class Row> Row one(std::string_view line, const JsonlOptions& options = {}) {
+template <class Row>
+Row one(std::string_view line, const JsonlOptions& options = {}) {
   const auto data = parse_jsonl<Row>(line, options);
   REQUIRE(data.rows.size() == 1);
   return data.rows[0];
@@ -27,7 +28,8 @@ Conversation turns(std::initializer_list<std::pair<const char*, const char*>> li
   return out;
 }
 
-template <class Row> void survives(const Row& row) {
+template <class Row>
+void survives(const Row& row) {
   const std::string line = to_json_line(row);
   CAPTURE(line);
   CHECK(one<Row>(line, {.extract_prompt = false}) == row);

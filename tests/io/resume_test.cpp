@@ -21,14 +21,18 @@ const Mlp<float> net{{2, 9, 3}, Activation::tanh};
 
 /// A learner in small: parameters, a target network that follows them, the optimizer's state, a schedule's position, and the
 /// stream that the data and the exploration come from.
-template <class Optimizer> struct Learner {
+template <class Optimizer>
+struct Learner {
   using State = decltype(Optimizer{}.template start<float>(1));
   Vector<float> theta = Vector<float>::Zero(static_cast<Eigen::Index>(net.parameter_count())), target = theta;
   State state = Optimizer{.step_size = 1e-2}.template start<float>(net.parameter_count());
   Rng rng{2024};
   double last_loss = 0;
 
-  template <class A> void archive(A& ar) { ar(theta, target, state, rng, last_loss); }
+  template <class A>
+  void archive(A& ar) {
+    ar(theta, target, state, rng, last_loss);
+  }
 
   void begin() {
     net.initialize(view(theta), rng);
@@ -53,7 +57,8 @@ template <class Optimizer> struct Learner {
   }
 };
 
-template <class Optimizer> void check_resume() {
+template <class Optimizer>
+void check_resume() {
   Learner<Optimizer> whole;
   whole.begin();
   Learner<Optimizer> first = whole;

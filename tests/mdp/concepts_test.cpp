@@ -80,7 +80,8 @@ namespace user {
 struct Pose {
   double x, y;
 };
-template <class S> void encode(const Pose& p, std::span<S> column) {
+template <class S>
+void encode(const Pose& p, std::span<S> column) {
   column[0] = static_cast<S>(p.x);
   column[1] = static_cast<S>(p.y);
 }

@@ -9,11 +9,13 @@
 namespace valence::test {
 namespace {
 
-template <class S, class L> std::function<PairLoss<S>(const Pair<S>&)> caller(const L& loss) {
+template <class S, class L>
+std::function<PairLoss<S>(const Pair<S>&)> caller(const L& loss) {
   return [loss](const Pair<S>& p) { return loss(p); };
 }
 
-template <class L> PairCase make(std::string name, L loss, bool is_golden = false) {
+template <class L>
+PairCase make(std::string name, L loss, bool is_golden = false) {
   static_assert(PointwiseLoss<L>);
   PairCase c;
   c.name = std::move(name);
@@ -50,7 +52,10 @@ template <class L> PairCase make(std::string name, L loss, bool is_golden = fals
   return c;
 }
 
-template <class L> PairCase gold(std::string name, L loss) { return make(std::move(name), loss, true); }
+template <class L>
+PairCase gold(std::string name, L loss) {
+  return make(std::move(name), loss, true);
+}
 
 std::vector<PairCase> make_all() {
   std::vector<PairCase> all;
@@ -101,7 +106,8 @@ constexpr auto others = named_losses(
     named_loss("orpo", OrpoOptions{}, orpo), named_loss("mpo", MpoOptions{}, mpo), named_loss("xpo", XpoOptions{}, xpo),
     named_loss("iterative_rpo", IterativeRpoOptions{}, iterative_rpo), named_loss("slic", SlicOptions{}, slic));
 
-template <class List, class F> void for_each_entry(const List& list, F& f) {
+template <class List, class F>
+void for_each_entry(const List& list, F& f) {
   if constexpr (requires { list.first; }) {
     f(list.first);
     for_each_entry(list.rest, f);
@@ -150,7 +156,8 @@ const PairCase& pair_case(const std::string& name) {
   throw Error("no case " + name);
 }
 
-template <class S> GoldenColumns<S>::GoldenColumns() {
+template <class S>
+GoldenColumns<S>::GoldenColumns() {
   const auto fill = [](std::vector<S>& to, const double(&from)[6]) {
     for (const double x : from) to.push_back(static_cast<S>(x));
   };

@@ -44,7 +44,8 @@ AnyLoss<double> other_loss(std::string_view name, std::initializer_list<LossOpti
 std::vector<std::pair<std::string, double>> other_loss_options(std::string_view name);
 
 /// The golden batch, in the columns' type.
-template <class S> struct GoldenColumns {
+template <class S>
+struct GoldenColumns {
   std::vector<S> chosen, rejected, ref_chosen, ref_rejected, chosen_length, rejected_length, p_chosen;
   GoldenColumns();
   PairBatch<S> view() const {

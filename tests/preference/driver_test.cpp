@@ -22,7 +22,8 @@ using namespace valence::test;
 
 namespace {
 
-template <class S> bool same_bits(S a, S b) {
+template <class S>
+bool same_bits(S a, S b) {
   using B = std::conditional_t<sizeof(S) == 4, std::uint32_t, std::uint64_t>;
   return std::bit_cast<B>(a) == std::bit_cast<B>(b);
 }
@@ -43,7 +44,8 @@ Pair<double> random_pair(Rng& rng) {
 namespace {
 
 /// n pairs with weights, some of them zero.
-template <class S> struct Columns {
+template <class S>
+struct Columns {
   std::vector<S> c[8];
   explicit Columns(std::size_t n, Rng& rng) {
     for (std::size_t i = 0; i < n; ++i) {
@@ -58,7 +60,8 @@ template <class S> struct Columns {
   Pair<S> pair(std::size_t i) const { return {c[0][i], c[1][i], c[2][i], c[3][i], c[4][i], c[5][i], c[6][i]}; }
 };
 
-template <class S> void lanes_equal_scalars(const PairCase& c, std::size_t n, Rng& rng) {
+template <class S>
+void lanes_equal_scalars(const PairCase& c, std::size_t n, Rng& rng) {
   const Columns<S> columns(n, rng);
   const PairBatch<S> in = columns.view();
   std::vector<S> d_chosen(n, S(0)), d_rejected(n, S(0));
@@ -267,13 +270,9 @@ TEST_CASE("Every option of every loss by name changes its result or throws", "[P
 
 namespace {
 template <class L, class Score>
-concept TakesScore = requires(L loss, Score score) {
-  with_score(loss, score);
-};
+concept TakesScore = requires(L loss, Score score) { with_score(loss, score); };
 template <class L>
-concept HasLabelSmoothing = requires(L loss) {
-  loss.label_smoothing;
-};
+concept HasLabelSmoothing = requires(L loss) { loss.label_smoothing; };
 }  // namespace
 
 TEST_CASE("Options that a loss does not have do not compile", "[P5]") {

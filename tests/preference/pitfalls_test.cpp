@@ -24,13 +24,9 @@ Pair<double> ratios(double chosen, double rejected) {
 }
 
 template <class L>
-concept HasLabelSmoothing = requires(L loss) {
-  loss.label_smoothing;
-};
+concept HasLabelSmoothing = requires(L loss) { loss.label_smoothing; };
 template <class L, class Score>
-concept TakesScore = requires(L loss, Score score) {
-  with_score(loss, score);
-};
+concept TakesScore = requires(L loss, Score score) { with_score(loss, score); };
 
 /// One pair, as columns.
 struct OnePair {

@@ -22,7 +22,8 @@ using namespace valence::test;
 
 namespace {
 
-template <class S> bool same_bits(S a, S b) {
+template <class S>
+bool same_bits(S a, S b) {
   using B = std::conditional_t<sizeof(S) == 4, std::uint32_t, std::uint64_t>;
   return std::bit_cast<B>(a) == std::bit_cast<B>(b);
 }
@@ -41,17 +42,21 @@ struct AnyTwoScoreLink {
   TwoSlopes<double> operator()(double a, double b) const { return f(a, b); }
 };
 
-template <class Any> struct Named {
+template <class Any>
+struct Named {
   std::string name;
   Any part;
 };
-template <class Score> Named<AnyScore> score(std::string name, Score s) {
+template <class Score>
+Named<AnyScore> score(std::string name, Score s) {
   return {std::move(name), {[s](double q, double r, double n) { return s(q, r, n); }}};
 }
-template <class Link> Named<AnyLink> link(std::string name, Link l) {
+template <class Link>
+Named<AnyLink> link(std::string name, Link l) {
   return {std::move(name), {[l](double z) { return l(z); }}};
 }
-template <class Link> Named<AnyTwoScoreLink> two_score_link(std::string name, Link l) {
+template <class Link>
+Named<AnyTwoScoreLink> two_score_link(std::string name, Link l) {
   return {std::move(name), {[l](double a, double b) { return l(a, b); }}};
 }
 
@@ -310,7 +315,8 @@ namespace other_library {
 struct OwnLoss {  // a user's own, in the user's own namespace
   double slope = 1;
   static constexpr Column needs = Column::none;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
     const scalar_t<T> s(slope);
     return {s * (p.rejected - p.chosen), T{} - s, T{} + s};
   }

@@ -26,7 +26,8 @@ namespace {
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 static_assert(valence::PointwiseLoss<BradleyTerry> && valence::PointwiseLoss<Thurstone>);
 
-template <class L> PairLoss<double> at(const L& loss, double difference, double y) {
+template <class L>
+PairLoss<double> at(const L& loss, double difference, double y) {
   Pair<double> p{difference + 0.25, 0.25};
   p.p_chosen = y;
   return loss(p);

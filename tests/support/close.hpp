@@ -33,7 +33,8 @@ inline Close close(double expected, double relative = 1e-12, double absolute = 0
 inline Close close(int expected) { return close(static_cast<double>(expected)); }
 
 /// The message of the `valence::Error` (or other exception) that `f` throws; "nothing thrown" otherwise.
-template <class F> std::string message_of(F&& f) {
+template <class F>
+std::string message_of(F&& f) {
   try {
     f();
   } catch (const std::exception& e) { return e.what(); }
@@ -41,7 +42,8 @@ template <class F> std::string message_of(F&& f) {
 }
 
 /// `CHECK(says(message_of([&] { ... }), "chosen[3]", "nan"))`: every fragment is in the message.
-template <class... Fragments> bool says(const std::string& message, const Fragments&... fragments) {
+template <class... Fragments>
+bool says(const std::string& message, const Fragments&... fragments) {
   const bool good = ((message.find(fragments) != std::string::npos) && ...);
   if (!good) UNSCOPED_INFO("message: " << message);
   return good;

@@ -94,7 +94,8 @@ inline double kolmogorov_p(double d, double n) {
 }
 
 /// P-value of samples against a continuous distribution function.
-template <class Cdf> double kolmogorov_smirnov_test(std::vector<double> samples, Cdf cdf) {
+template <class Cdf>
+double kolmogorov_smirnov_test(std::vector<double> samples, Cdf cdf) {
   std::sort(samples.begin(), samples.end());
   const auto n = static_cast<double>(samples.size());
   double distance = 0;

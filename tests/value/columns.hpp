@@ -19,7 +19,8 @@
 namespace valence::test {
 
 /// All columns of time x environments, with numbers of their own.
-template <class S> struct Columns {
+template <class S>
+struct Columns {
   std::size_t rows, environments, count;
   std::array<std::vector<S>, 9> column;  // in the order of `names`
   std::unique_ptr<bool[]> terminated, truncated;
@@ -80,12 +81,14 @@ template <class S> struct Columns {
 };
 
 /// One of the library's targets, with one output.
-template <class S> struct Target {
+template <class S>
+struct Target {
   std::string name, reads;  // reads: the columns besides reward, discount and flags
   std::function<void(const Steps<S>&, std::span<S>)> run;
 };
 
-template <class S> const std::vector<Target<S>>& all_targets() {
+template <class S>
+const std::vector<Target<S>>& all_targets() {
   using In = const Steps<S>&;
   using Out = std::span<S>;
   static const std::vector<Target<S>> targets{

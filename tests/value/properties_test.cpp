@@ -24,13 +24,15 @@ namespace {
 
 using valence::test::close;  // in here, for other headers bring the ::close of files
 
-template <class S> std::vector<S> run(const test::Target<S>& target, const Steps<S>& steps) {
+template <class S>
+std::vector<S> run(const test::Target<S>& target, const Steps<S>& steps) {
   std::vector<S> out(steps.reward.size());
   target.run(steps, out);
   return out;
 }
 
-template <class S> double largest_difference(const std::vector<S>& a, const std::vector<S>& b) {
+template <class S>
+double largest_difference(const std::vector<S>& a, const std::vector<S>& b) {
   double largest = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
     const double difference = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));

@@ -23,15 +23,14 @@ namespace valence {
 /// hashes and compares it. Field by field, because padding bytes are not data. The list must not depend on the archive, but
 /// it may depend on fields that stand earlier in it.
 struct AnyArchive {
-  template <class... Fields> void operator()(Fields&...) {}
+  template <class... Fields>
+  void operator()(Fields&...) {}
 };
 
 namespace detail {
 
 template <class T>
-concept ListsItsFields = requires(T x, AnyArchive& ar) {
-  x.archive(ar);
-};
+concept ListsItsFields = requires(T x, AnyArchive& ar) { x.archive(ar); };
 
 /// An Eigen matrix or array that owns its numbers. Told by its shape, so that this header needs no Eigen.
 template <class T>
@@ -46,11 +45,16 @@ concept DensePlain = requires(T x, std::ptrdiff_t i) {
 template <class T>
 struct IsArchivable
     : std::bool_constant<std::is_arithmetic_v<T> || std::is_enum_v<T> || ListsItsFields<T> || DensePlain<T>> {};
-template <> struct IsArchivable<std::string> : std::true_type {};
-template <class T, class Allocator> struct IsArchivable<std::vector<T, Allocator>> : IsArchivable<T> {};
-template <class T, std::size_t Size> struct IsArchivable<std::array<T, Size>> : IsArchivable<T> {};
-template <class T, std::size_t Size> struct IsArchivable<T[Size]> : IsArchivable<T> {};
-template <class T> struct IsArchivable<std::optional<T>> : IsArchivable<T> {};
+template <>
+struct IsArchivable<std::string> : std::true_type {};
+template <class T, class Allocator>
+struct IsArchivable<std::vector<T, Allocator>> : IsArchivable<T> {};
+template <class T, std::size_t Size>
+struct IsArchivable<std::array<T, Size>> : IsArchivable<T> {};
+template <class T, std::size_t Size>
+struct IsArchivable<T[Size]> : IsArchivable<T> {};
+template <class T>
+struct IsArchivable<std::optional<T>> : IsArchivable<T> {};
 template <class A, class B>
 struct IsArchivable<std::pair<A, B>> : std::bool_constant<IsArchivable<A>::value && IsArchivable<B>::value> {};
 
@@ -63,23 +67,32 @@ concept Archivable = detail::IsArchivable<T>::value;
 
 namespace detail {
 
-template <class T> struct VectorElement {};
-template <class T, class Allocator> struct VectorElement<std::vector<T, Allocator>> { using type = T; };
 template <class T>
-concept StdVector = requires {
-  typename VectorElement<T>::type;
+struct VectorElement {};
+template <class T, class Allocator>
+struct VectorElement<std::vector<T, Allocator>> {
+  using type = T;
 };
+template <class T>
+concept StdVector = requires { typename VectorElement<T>::type; };
 
-template <class T> inline constexpr bool is_std_array = false;
-template <class T, std::size_t Size> inline constexpr bool is_std_array<std::array<T, Size>> = true;
-template <class T> inline constexpr bool is_optional = false;
-template <class T> inline constexpr bool is_optional<std::optional<T>> = true;
-template <class T> inline constexpr bool is_pair = false;
-template <class A, class B> inline constexpr bool is_pair<std::pair<A, B>> = true;
+template <class T>
+inline constexpr bool is_std_array = false;
+template <class T, std::size_t Size>
+inline constexpr bool is_std_array<std::array<T, Size>> = true;
+template <class T>
+inline constexpr bool is_optional = false;
+template <class T>
+inline constexpr bool is_optional<std::optional<T>> = true;
+template <class T>
+inline constexpr bool is_pair = false;
+template <class A, class B>
+inline constexpr bool is_pair<std::pair<A, B>> = true;
 
 /// The integer that stands for an arithmetic or enumeration value in the encoding, and its size there. Integers of more than
 /// one byte take eight, so that `long` and `std::size_t` mean the same on every machine; bits of floats are kept.
-template <class T> constexpr auto wire(T x) {
+template <class T>
+constexpr auto wire(T x) {
   static_assert(!std::is_same_v<T, long double>,
                 "valence: long double differs from machine to machine; archive a double");
   if constexpr (std::is_enum_v<T>)
@@ -95,17 +108,23 @@ template <class T> constexpr auto wire(T x) {
   else
     return static_cast<std::uint64_t>(x);
 }
-template <class T> using Wire = decltype(wire(std::declval<T>()));
+template <class T>
+using Wire = decltype(wire(std::declval<T>()));
 
 /// Walks fields and gives their bytes, little-endian, to `Sink::bytes(const unsigned char*, std::size_t)`.
-template <class Sink> class Encoder {
+template <class Sink>
+class Encoder {
  public:
   explicit Encoder(Sink& sink) : sink_(sink) {}
 
-  template <class... Fields> void operator()(Fields&... fields) { (field(fields), ...); }
+  template <class... Fields>
+  void operator()(Fields&... fields) {
+    (field(fields), ...);
+  }
 
  private:
-  template <class T> void field(T& x) {
+  template <class T>
+  void field(T& x) {
     static_assert(Archivable<T>, "valence: a field listed in archive(ar) is not Archivable (see core/archive.hpp)");
     if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
       number(wire(x));
@@ -137,7 +156,8 @@ template <class Sink> class Encoder {
     }
   }
 
-  template <class B> void number(B bits) {
+  template <class B>
+  void number(B bits) {
     unsigned char bytes[sizeof(B)];
     for (std::size_t i = 0; i < sizeof(B); ++i) bytes[i] = static_cast<unsigned char>(bits >> (8 * i) & 0xff);
     sink_.bytes(bytes, sizeof(B));
@@ -151,7 +171,10 @@ class Decoder {
  public:
   explicit Decoder(std::span<const std::byte> bytes) : bytes_(bytes) {}
 
-  template <class... Fields> void operator()(Fields&... fields) { (field(fields), ...); }
+  template <class... Fields>
+  void operator()(Fields&... fields) {
+    (field(fields), ...);
+  }
 
   void finish() const {
     if (offset_ != bytes_.size())
@@ -160,7 +183,8 @@ class Decoder {
   }
 
  private:
-  template <class T> void field(T& x) {
+  template <class T>
+  void field(T& x) {
     static_assert(Archivable<T>, "valence: a field listed in archive(ar) is not Archivable (see core/archive.hpp)");
     if constexpr (std::is_enum_v<T>) {
       std::underlying_type_t<T> value{};
@@ -227,7 +251,8 @@ class Decoder {
     return (fixed < 0 || size == fixed) && (most < 0 || size <= most);
   }
 
-  template <class T> static constexpr std::size_t least_size() {
+  template <class T>
+  static constexpr std::size_t least_size() {
     if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>)
       return sizeof(Wire<T>);
     else
@@ -243,7 +268,8 @@ class Decoder {
     return static_cast<std::size_t>(n);
   }
 
-  template <class B> B number() {
+  template <class B>
+  B number() {
     const std::size_t left = bytes_.size() - offset_;
     if (left < sizeof(B))
       fail("from_bytes", "{} bytes are left at offset {}; expected at least {}", left, offset_, sizeof(B));
@@ -278,7 +304,8 @@ struct HashSink {
 namespace detail {
 
 /// Gives the bytes of `x` to `sink`, from a copy: `archive` can't be const, because it also loads, and may tidy what it lists.
-template <class T, class Sink> void encode_state(const T& x, Sink& sink) {
+template <class T, class Sink>
+void encode_state(const T& x, Sink& sink) {
   T copy = x;
   Encoder<Sink> encoder(sink);
   encoder(copy);
@@ -288,7 +315,8 @@ template <class T, class Sink> void encode_state(const T& x, Sink& sink) {
 
 /// The fields of `x` as bytes: little-endian, without names or types, the same on every machine. -0.0 and NaN keep their bits.
 /// This is for checkpoints of one version of a program, hashes and comparisons; files that others read are in `io/`.
-template <Archivable T> std::vector<std::byte> to_bytes(const T& x) {
+template <Archivable T>
+std::vector<std::byte> to_bytes(const T& x) {
   detail::ByteSink sink;
   detail::encode_state(x, sink);
   return std::move(sink.data);
@@ -297,7 +325,7 @@ template <Archivable T> std::vector<std::byte> to_bytes(const T& x) {
 /// Fills `x` from what `to_bytes` gave for an object of the same type. Throws `Error` if bytes are missing or left over, or if
 /// a value or a size does not fit; `x` is then unchanged. Sizes are believed only as far as there are bytes.
 template <Archivable T>
-requires std::copyable<T>
+  requires std::copyable<T>
 void from_bytes(std::span<const std::byte> bytes, T& x) {
   T loaded = x;  // what is not listed stays
   detail::Decoder decoder(bytes);
@@ -307,13 +335,17 @@ void from_bytes(std::span<const std::byte> bytes, T& x) {
 }
 
 /// FNV-1a, 64 bits, over the bytes of `to_bytes`: equal states have equal hashes on every machine. Not for adversaries.
-template <Archivable T> std::uint64_t state_hash(const T& x) {
+template <Archivable T>
+std::uint64_t state_hash(const T& x) {
   detail::HashSink sink;
   detail::encode_state(x, sink);
   return sink.state;
 }
 
 /// Have both the same state, to the bit? NaN equals the same NaN, and -0.0 differs from 0.0.
-template <Archivable T> bool same_state(const T& a, const T& b) { return to_bytes(a) == to_bytes(b); }
+template <Archivable T>
+bool same_state(const T& a, const T& b) {
+  return to_bytes(a) == to_bytes(b);
+}
 
 }  // namespace valence

@@ -28,20 +28,28 @@ namespace valence {
 
 namespace detail {
 
-template <class T> struct IsLane : std::bool_constant<std::is_floating_point_v<T>> {};
+template <class T>
+struct IsLane : std::bool_constant<std::is_floating_point_v<T>> {};
 #if VALENCE_VECTOR_EXTENSIONS
-template <> struct IsLane<LanesOf<float, 16>::type> : std::true_type {};
-template <> struct IsLane<LanesOf<float, 32>::type> : std::true_type {};
-template <> struct IsLane<LanesOf<float, 64>::type> : std::true_type {};
-template <> struct IsLane<LanesOf<double, 16>::type> : std::true_type {};
-template <> struct IsLane<LanesOf<double, 32>::type> : std::true_type {};
-template <> struct IsLane<LanesOf<double, 64>::type> : std::true_type {};
+template <>
+struct IsLane<LanesOf<float, 16>::type> : std::true_type {};
+template <>
+struct IsLane<LanesOf<float, 32>::type> : std::true_type {};
+template <>
+struct IsLane<LanesOf<float, 64>::type> : std::true_type {};
+template <>
+struct IsLane<LanesOf<double, 16>::type> : std::true_type {};
+template <>
+struct IsLane<LanesOf<double, 32>::type> : std::true_type {};
+template <>
+struct IsLane<LanesOf<double, 64>::type> : std::true_type {};
 #endif
 
 /// The value `x`, rounded to its type before anything else uses it. GCC contracts products and sums across statements
 /// and function bounds; Clang only inside one expression, so a call is enough there. An empty asm costs no instruction
 /// (the builtin is for scalars only: GCC 12 takes lanes apart for it).
-template <class T> [[gnu::always_inline]] inline T rounded(T x) {
+template <class T>
+[[gnu::always_inline]] inline T rounded(T x) {
 #if defined(__GNUC__) && !defined(__clang__)
   if constexpr (std::is_arithmetic_v<T>) {
 #if __GNUC__ >= 12
@@ -62,8 +70,10 @@ template <class T> [[gnu::always_inline]] inline T rounded(T x) {
 
 /// The layout of an IEEE number, and the constants of argument reduction by ln 2. `ln2_high` has so many trailing zeros
 /// that its product with any exponent is exact (Cody and Waite).
-template <class S> struct Ieee;
-template <> struct Ieee<double> {
+template <class S>
+struct Ieee;
+template <>
+struct Ieee<double> {
   using Bits = std::uint64_t;
   static constexpr int mantissa_bits = 52;
   static constexpr Bits bias = 1023;
@@ -80,7 +90,8 @@ template <> struct Ieee<double> {
   static constexpr double tiny = 0x1p-54;  // below it 1 + x rounds to 1
   static constexpr double normal_scale = 0x1p54, normal_exponent = 54;
 };
-template <> struct Ieee<float> {
+template <>
+struct Ieee<float> {
   using Bits = std::uint32_t;
   static constexpr int mantissa_bits = 23;
   static constexpr Bits bias = 127;
@@ -99,7 +110,8 @@ template <> struct Ieee<float> {
 };
 
 /// c0 + c1 x + c2 x^2 + ... by Horner's rule.
-template <class T> [[gnu::always_inline]] inline T polynomial(T, std::type_identity_t<scalar_t<T>> c) {
+template <class T>
+[[gnu::always_inline]] inline T polynomial(T, std::type_identity_t<scalar_t<T>> c) {
   return splat<T>(c);
 }
 template <class T, class... Cs>
@@ -116,7 +128,8 @@ concept Lane = detail::IsLane<T>::value;
 namespace elementary {
 
 /// `mask ? a : b`, number by number; `mask` is what a comparison of two `T` gives. Both sides are evaluated.
-template <class M, class T> [[gnu::always_inline]] inline T select(M mask, T a, T b) {
+template <class M, class T>
+[[gnu::always_inline]] inline T select(M mask, T a, T b) {
   if constexpr (!std::is_same_v<M, bool>) {
     return mask ? a : b;
   } else if constexpr (std::is_same_v<T, float> || std::is_same_v<T, double>) {
@@ -130,26 +143,33 @@ template <class M, class T> [[gnu::always_inline]] inline T select(M mask, T a, 
 }
 
 /// Is it NaN? A mask.
-template <Lane T> [[gnu::always_inline]] inline auto is_nan(T x) { return x != x; }
+template <Lane T>
+[[gnu::always_inline]] inline auto is_nan(T x) {
+  return x != x;
+}
 
 /// The larger of the two; NaN if either is NaN, in either place (unlike `a > b ? a : b`). Zeros of either sign are
 /// equal.
-template <Lane T> [[gnu::always_inline]] inline T(max)(T a, T b) {
+template <Lane T>
+[[gnu::always_inline]] inline T(max)(T a, T b) {
   return elementary::select(a != a, a, elementary::select(a > b, a, b));
 }
 
 /// The smaller of the two; NaN if either is NaN.
-template <Lane T> [[gnu::always_inline]] inline T(min)(T a, T b) {
+template <Lane T>
+[[gnu::always_inline]] inline T(min)(T a, T b) {
   return elementary::select(a != a, a, elementary::select(a < b, a, b));
 }
 
 /// `x` held in [low, high], `low <= high`; NaN if any is NaN.
-template <Lane T> [[gnu::always_inline]] inline T clamp(T x, T low, T high) {
+template <Lane T>
+[[gnu::always_inline]] inline T clamp(T x, T low, T high) {
   return (elementary::min)((elementary::max)(x, low), high);
 }
 
 /// |x|: the sign bit cleared, also of NaN.
-template <Lane T> [[gnu::always_inline]] inline T abs(T x) {
+template <Lane T>
+[[gnu::always_inline]] inline T abs(T x) {
   if constexpr (std::is_same_v<T, long double>)
     return std::fabs(x);
   else
@@ -157,7 +177,8 @@ template <Lane T> [[gnu::always_inline]] inline T abs(T x) {
 }
 
 /// The magnitude of `x` with the sign of `sign`.
-template <Lane T> [[gnu::always_inline]] inline T copysign(T x, T sign) {
+template <Lane T>
+[[gnu::always_inline]] inline T copysign(T x, T sign) {
   if constexpr (std::is_same_v<T, long double>) {
     return std::copysign(x, sign);
   } else {
@@ -167,7 +188,8 @@ template <Lane T> [[gnu::always_inline]] inline T copysign(T x, T sign) {
 }
 
 /// The largest integer not above `x`. floor(-0.0) = -0.0.
-template <Lane T> [[gnu::always_inline]] inline T floor(T x) {
+template <Lane T>
+[[gnu::always_inline]] inline T floor(T x) {
   if constexpr (std::is_same_v<T, long double>) {
     return std::floor(x);
   } else {
@@ -180,7 +202,8 @@ template <Lane T> [[gnu::always_inline]] inline T floor(T x) {
 }
 
 /// The square root, correctly rounded. NaN for x < 0.
-template <Lane T> [[gnu::always_inline]] inline T sqrt(T x) {
+template <Lane T>
+[[gnu::always_inline]] inline T sqrt(T x) {
   if constexpr (lane_count<T> == 1) {
     return std::sqrt(x);
 #if defined(__SSE2__) && VALENCE_VECTOR_EXTENSIONS
@@ -232,9 +255,13 @@ namespace detail {
 
 /// x = n ln 2 + r + c, |r| <= ln 2 / 2, and exp(r) = 1 + r + r^2 q. `scale * rescale = 2^n`, in two factors so that
 /// 2^1024 and subnormal results come out with one rounding.
-template <class T> struct ExpParts { T r, q, scale, rescale, correction; };
+template <class T>
+struct ExpParts {
+  T r, q, scale, rescale, correction;
+};
 
-template <class T> [[gnu::always_inline]] inline ExpParts<T> exp_parts(T x) {
+template <class T>
+[[gnu::always_inline]] inline ExpParts<T> exp_parts(T x) {
   using S = scalar_t<T>;
   using F = Ieee<S>;
   using U = uint_t<T>;
@@ -263,7 +290,8 @@ template <class T> [[gnu::always_inline]] inline ExpParts<T> exp_parts(T x) {
 
 /// log((1 + f) 2^k) + c for 1 + f in [sqrt(1/2), sqrt(2)) and small c: with s = f / (2 + f),
 /// log(1 + f) = 2 artanh(s) = f - s (f - R(s^2)).
-template <class T> [[gnu::always_inline]] inline T log_kernel(T f, T k, T c) {
+template <class T>
+[[gnu::always_inline]] inline T log_kernel(T f, T k, T c) {
   using S = scalar_t<T>;
   const T s = f / (f + S(2));
   const T z = rounded(s * s);
@@ -278,11 +306,13 @@ template <class T> [[gnu::always_inline]] inline T log_kernel(T f, T k, T c) {
 }
 
 /// u = 2^exponent (1 + f), u positive and normal; `biased` is the exponent with the bias, as an integer.
-template <class T> struct LogParts {
+template <class T>
+struct LogParts {
   T f, exponent;
   uint_t<T> biased;
 };
-template <class T> [[gnu::always_inline]] inline LogParts<T> log_parts(T u) {
+template <class T>
+[[gnu::always_inline]] inline LogParts<T> log_parts(T u) {
   using S = scalar_t<T>;
   using F = Ieee<S>;
   using U = uint_t<T>;
@@ -297,7 +327,8 @@ template <class T> [[gnu::always_inline]] inline LogParts<T> log_parts(T u) {
 }
 
 /// log(u + c), c being the rounding error of u: u >= tiny, c at most half an ulp of u.
-template <class T> [[gnu::always_inline]] inline T log_of_sum(T u, T c) {
+template <class T>
+[[gnu::always_inline]] inline T log_of_sum(T u, T c) {
   using S = scalar_t<T>;
   using F = Ieee<S>;
   using U = uint_t<T>;
@@ -309,7 +340,8 @@ template <class T> [[gnu::always_inline]] inline T log_of_sum(T u, T c) {
 }
 
 /// log(1 + x) for x in [0, 1] (or NaN): the hot half of softplus, without the cases that log1p has to look at.
-template <class T> [[gnu::always_inline]] inline T log1p_unit(T x) {
+template <class T>
+[[gnu::always_inline]] inline T log1p_unit(T x) {
   if constexpr (std::is_same_v<T, long double>) {
     return std::log1p(x);
   } else {
@@ -319,7 +351,8 @@ template <class T> [[gnu::always_inline]] inline T log1p_unit(T x) {
 }
 
 /// erfc(x) exp(x^2) for x >= 1/2: a polynomial in t = 1 / (x + 5/2), scaled to [-1, 1]. erfcx(inf) = 0.
-template <class T> [[gnu::always_inline]] inline T erfcx_kernel(T x) {
+template <class T>
+[[gnu::always_inline]] inline T erfcx_kernel(T x) {
   using S = scalar_t<T>;
   const T t = S(1) / (x + S(2.5));
   const T u = t * S(6) - S(1);
@@ -339,8 +372,12 @@ template <class T> [[gnu::always_inline]] inline T erfcx_kernel(T x) {
 }
 
 /// x^2 = high + low, exactly.
-template <class T> struct Square { T high, low; };
-template <class T> [[gnu::always_inline]] inline Square<T> exact_square(T x) {
+template <class T>
+struct Square {
+  T high, low;
+};
+template <class T>
+[[gnu::always_inline]] inline Square<T> exact_square(T x) {
   using U = uint_t<T>;
   const T high = rounded(x * x);
   const T a = bits_as<T>(U(bits_as<U>(x) & Ieee<scalar_t<T>>::half_mantissa)), b = x - a;
@@ -353,7 +390,8 @@ template <class T> [[gnu::always_inline]] inline Square<T> exact_square(T x) {
 namespace elementary {
 
 /// exp(x).
-template <Lane T> [[gnu::always_inline]] inline T exp(T x) {
+template <Lane T>
+[[gnu::always_inline]] inline T exp(T x) {
   if constexpr (std::is_same_v<T, long double>) {
     return std::exp(x);
   } else {
@@ -364,7 +402,8 @@ template <Lane T> [[gnu::always_inline]] inline T exp(T x) {
 }
 
 /// exp(x) - 1, without cancellation near 0.
-template <Lane T> [[gnu::always_inline]] inline T expm1(T x) {
+template <Lane T>
+[[gnu::always_inline]] inline T expm1(T x) {
   if constexpr (std::is_same_v<T, long double>) {
     return std::expm1(x);
   } else {
@@ -380,7 +419,8 @@ template <Lane T> [[gnu::always_inline]] inline T expm1(T x) {
 }
 
 /// The natural logarithm. log(0) = -inf, NaN for x < 0.
-template <Lane T> [[gnu::always_inline]] inline T log(T x) {
+template <Lane T>
+[[gnu::always_inline]] inline T log(T x) {
   if constexpr (std::is_same_v<T, long double>) {
     return std::log(x);
   } else {
@@ -399,7 +439,8 @@ template <Lane T> [[gnu::always_inline]] inline T log(T x) {
 }
 
 /// log(1 + x), without cancellation near 0. log1p(-1) = -inf, NaN for x < -1.
-template <Lane T> [[gnu::always_inline]] inline T log1p(T x) {
+template <Lane T>
+[[gnu::always_inline]] inline T log1p(T x) {
   if constexpr (std::is_same_v<T, long double>) {
     return std::log1p(x);
   } else {
@@ -417,7 +458,8 @@ template <Lane T> [[gnu::always_inline]] inline T log1p(T x) {
 }
 
 /// The hyperbolic tangent.
-template <Lane T> [[gnu::always_inline]] inline T tanh(T x) {
+template <Lane T>
+[[gnu::always_inline]] inline T tanh(T x) {
   if constexpr (std::is_same_v<T, long double>) {
     return std::tanh(x);
   } else {
@@ -444,7 +486,8 @@ template <Lane T> [[gnu::always_inline]] inline T tanh(T x) {
 namespace detail {
 
 /// erf(x) for |x| <= 1.
-template <class T> [[gnu::always_inline]] inline T erf_kernel(T x) {
+template <class T>
+[[gnu::always_inline]] inline T erf_kernel(T x) {
   const T z = rounded(x * x);
   T p;  // erf(x) / x - 1
   if constexpr (std::is_same_v<scalar_t<T>, float>)
@@ -459,7 +502,8 @@ template <class T> [[gnu::always_inline]] inline T erf_kernel(T x) {
 }
 
 /// exp(-factor x^2), factor a power of 2, with the square in twice the precision; x finite.
-template <class T> [[gnu::always_inline]] inline T exp_minus_square(T x, scalar_t<T> factor) {
+template <class T>
+[[gnu::always_inline]] inline T exp_minus_square(T x, scalar_t<T> factor) {
   const Square<T> square = exact_square(x);
   const T e = elementary::exp(square.high * -factor);
   return e - e * (square.low * factor);
@@ -470,7 +514,8 @@ template <class T> [[gnu::always_inline]] inline T exp_minus_square(T x, scalar_
 namespace elementary {
 
 /// The error function 2 / sqrt(pi) * integral from 0 to x of exp(-t^2) dt.
-template <Lane T> [[gnu::always_inline]] inline T erf(T x) {
+template <Lane T>
+[[gnu::always_inline]] inline T erf(T x) {
   if constexpr (std::is_same_v<T, long double>) {
     return std::erf(x);
   } else {
@@ -484,7 +529,8 @@ template <Lane T> [[gnu::always_inline]] inline T erf(T x) {
 }
 
 /// 1 - erf(x), with full relative accuracy in the upper tail.
-template <Lane T> [[gnu::always_inline]] inline T erfc(T x) {
+template <Lane T>
+[[gnu::always_inline]] inline T erfc(T x) {
   if constexpr (std::is_same_v<T, long double>) {
     return std::erfc(x);
   } else {

@@ -42,7 +42,8 @@ template <class... Args>
 /// type whose boundary it is and `argument` the parameter; they return when all is well and throw `Error` otherwise.
 
 /// `value` must be finite.
-template <std::floating_point S> void check_finite(std::string_view where, std::string_view argument, S value) {
+template <std::floating_point S>
+void check_finite(std::string_view where, std::string_view argument, S value) {
   if (!std::isfinite(value)) fail(where, "{} is {}; expected a finite number", argument, value);
 }
 
@@ -55,7 +56,7 @@ void check_finite(std::string_view where, std::string_view argument, std::span<S
 
 /// `value` must lie in the closed interval [low, high]. NaN is outside of every interval.
 template <class S>
-requires std::integral<S> || std::floating_point<S>
+  requires std::integral<S> || std::floating_point<S>
 void check_range(std::string_view where, std::string_view argument, S value, std::type_identity_t<S> low,
                  std::type_identity_t<S> high) {
   if (!(value >= low && value <= high))
@@ -73,7 +74,7 @@ void check_range(std::string_view where, std::string_view argument, std::span<S,
 
 /// `value` must be finite and greater than zero.
 template <class S>
-requires std::integral<S> || std::floating_point<S>
+  requires std::integral<S> || std::floating_point<S>
 void check_positive(std::string_view where, std::string_view argument, S value) {
   bool good = value > S(0);
   if constexpr (std::floating_point<S>) good = good && std::isfinite(value);

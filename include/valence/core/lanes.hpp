@@ -25,25 +25,31 @@ inline constexpr std::size_t lane_bytes = 32;
 inline constexpr std::size_t lane_bytes = 16;
 #endif
 
-template <class T> struct ScalarOf;
 template <class T>
-requires std::is_arithmetic_v<T>
+struct ScalarOf;
+template <class T>
+  requires std::is_arithmetic_v<T>
 struct ScalarOf<T> {
   using type = T;
 };
 
-template <class S, std::size_t Bytes> struct LanesOf {  // no vector types: one lane
+template <class S, std::size_t Bytes>
+struct LanesOf {  // no vector types: one lane
   using type = S;
 };
 
 #if VALENCE_VECTOR_EXTENSIONS
 template <class T>
-requires(!std::is_arithmetic_v<T>) struct ScalarOf<T> {
+  requires(!std::is_arithmetic_v<T>)
+struct ScalarOf<T> {
   using type = std::remove_cvref_t<decltype(std::declval<T&>()[0])>;
 };
 // Spelled out: GCC ignores a vector_size that depends on a template parameter in some contexts.
-#define VALENCE_DETAIL_LANES(S, BYTES) \
-  template <> struct LanesOf<S, BYTES> { typedef S type __attribute__((vector_size(BYTES))); };
+#define VALENCE_DETAIL_LANES(S, BYTES)                  \
+  template <>                                           \
+  struct LanesOf<S, BYTES> {                            \
+    typedef S type __attribute__((vector_size(BYTES))); \
+  };
 #define VALENCE_DETAIL_LANES_ALL(BYTES)      \
   VALENCE_DETAIL_LANES(float, BYTES)         \
   VALENCE_DETAIL_LANES(double, BYTES)        \
@@ -61,13 +67,16 @@ VALENCE_DETAIL_LANES_ALL(64)
 }  // namespace detail
 
 /// The scalar inside `T`: itself for a scalar, the element type for lanes.
-template <class T> using scalar_t = typename detail::ScalarOf<std::remove_cvref_t<T>>::type;
+template <class T>
+using scalar_t = typename detail::ScalarOf<std::remove_cvref_t<T>>::type;
 
 /// The widest vector of `S` that the target's registers hold; `S` itself where the compiler has no vector types.
-template <class S> using Lanes = typename detail::LanesOf<S, detail::lane_bytes>::type;
+template <class S>
+using Lanes = typename detail::LanesOf<S, detail::lane_bytes>::type;
 
 /// How many scalars `T` holds: 1 for a scalar.
-template <class T> inline constexpr std::size_t lane_count = sizeof(T) / sizeof(scalar_t<T>);
+template <class T>
+inline constexpr std::size_t lane_count = sizeof(T) / sizeof(scalar_t<T>);
 
 /// Signed and unsigned integers of the same size and number as `T`'s numbers.
 template <class T>
@@ -82,7 +91,8 @@ using uint_t = std::conditional_t<
                              sizeof(T)>::type>;
 
 /// All lanes equal to `x`.
-template <class T> constexpr T splat(std::type_identity_t<scalar_t<T>> x) {
+template <class T>
+constexpr T splat(std::type_identity_t<scalar_t<T>> x) {
   if constexpr (lane_count<T> == 1)
     return x;
   else
@@ -90,17 +100,22 @@ template <class T> constexpr T splat(std::type_identity_t<scalar_t<T>> x) {
 }
 
 /// Reads `lane_count<T>` scalars from memory of any alignment.
-template <class T> T load(const scalar_t<T>* p) {
+template <class T>
+T load(const scalar_t<T>* p) {
   T x;
   std::memcpy(&x, p, sizeof(T));
   return x;
 }
 
 /// Writes `lane_count<T>` scalars to memory of any alignment.
-template <class T> void store(scalar_t<T>* p, T x) { std::memcpy(p, &x, sizeof(T)); }
+template <class T>
+void store(scalar_t<T>* p, T x) {
+  std::memcpy(p, &x, sizeof(T));
+}
 
 /// The same bits seen as another type of the same size.
-template <class To, class From> To bits_as(From x) {
+template <class To, class From>
+To bits_as(From x) {
   static_assert(sizeof(To) == sizeof(From));
   To y;
   std::memcpy(&y, &x, sizeof(To));
@@ -108,7 +123,8 @@ template <class To, class From> To bits_as(From x) {
 }
 
 /// Is a comparison's result (`bool`, or integer lanes) true in every lane / in some lane?
-template <class M> bool all(M mask) {
+template <class M>
+bool all(M mask) {
   if constexpr (std::is_same_v<M, bool>) {
     return mask;
   } else {
@@ -117,7 +133,8 @@ template <class M> bool all(M mask) {
     return result;
   }
 }
-template <class M> bool any(M mask) {
+template <class M>
+bool any(M mask) {
   if constexpr (std::is_same_v<M, bool>) {
     return mask;
   } else {
@@ -128,7 +145,8 @@ template <class M> bool any(M mask) {
 }
 
 /// Sum over lanes, in lane order halves (the same bits for a given width).
-template <class T> scalar_t<T> sum_lanes(T x) {
+template <class T>
+scalar_t<T> sum_lanes(T x) {
   if constexpr (lane_count<T> == 1) {
     return x;
   } else {

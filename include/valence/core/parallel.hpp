@@ -37,7 +37,8 @@ namespace parallel_detail {
 
 /// f(c) for c in [0, chunks). Of the exceptions thrown, the one of the lowest index is rethrown, as if run serially: chunks
 /// above the lowest failure so far are skipped, all below it run.
-template <class F> void run_chunks(std::size_t chunks, int threads, F& f) {
+template <class F>
+void run_chunks(std::size_t chunks, int threads, F& f) {
   std::exception_ptr error;
   std::atomic<std::size_t> failed{chunks};
   const int team = threads > 0 ? threads : omp_get_max_threads();
@@ -74,7 +75,8 @@ inline constexpr bool parallel_enabled = false;
 
 namespace parallel_detail {
 
-template <class F> void run_chunks(std::size_t chunks, int, F& f) {
+template <class F>
+void run_chunks(std::size_t chunks, int, F& f) {
   for (std::size_t c = 0; c < chunks; ++c) f(c);
 }
 
@@ -84,7 +86,8 @@ template <class F> void run_chunks(std::size_t chunks, int, F& f) {
 /// f(i) for each i in [0, n). Iterations may run at the same time, so they must not write to the same place. If some throw,
 /// the exception with the lowest index comes out, after all iterations below it have run (those above it may or may not have).
 /// Throws `Error` for options that make no sense.
-template <class F> void parallel_for(std::size_t n, F&& f, const ParallelOptions& options = {}) {
+template <class F>
+void parallel_for(std::size_t n, F&& f, const ParallelOptions& options = {}) {
   if (options.chunk == 0) fail("parallel_for", "chunk is 0; expected at least 1");
   if (options.threads < 0) fail("parallel_for", "threads is {}; expected 0 or more", options.threads);
   const std::size_t chunk = options.chunk, chunks = n / chunk + (n % chunk != 0);

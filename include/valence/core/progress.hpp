@@ -36,8 +36,8 @@ struct ProgressEvent {
 /// state it can return.
 template <class C>
 concept ProgressCallback = std::invocable<C&, const ProgressEvent&> &&
-    (std::is_void_v<std::invoke_result_t<C&, const ProgressEvent&>> ||
-     std::convertible_to<std::invoke_result_t<C&, const ProgressEvent&>, bool>);
+                           (std::is_void_v<std::invoke_result_t<C&, const ProgressEvent&>> ||
+                            std::convertible_to<std::invoke_result_t<C&, const ProgressEvent&>, bool>);
 
 /// What trainers and solvers take as their argument for progress: a reference to any callback, or nothing. Two pointers; the
 /// call costs one test when there is no callback. The callback must outlive the call it is passed to, as a temporary does.
@@ -51,8 +51,8 @@ class Progress {
   Progress() = default;
 
   template <class C>
-  requires(!std::same_as<std::remove_cvref_t<C>, Progress> && ProgressCallback<std::remove_reference_t<C>>)
-      Progress(C&& callback)  // NOLINT(google-explicit-constructor): an argument, made where it is passed
+    requires(!std::same_as<std::remove_cvref_t<C>, Progress> && ProgressCallback<std::remove_reference_t<C>>)
+  Progress(C&& callback)  // NOLINT(google-explicit-constructor): an argument, made where it is passed
       : object_(const_cast<void*>(static_cast<const volatile void*>(std::addressof(callback)))),
         call_([](void* object, const ProgressEvent& event) -> bool {
           auto& c = *static_cast<std::remove_reference_t<C>*>(object);

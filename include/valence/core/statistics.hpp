@@ -89,7 +89,10 @@ class RunningMoments {
   /// Of the mean: standard_deviation / sqrt(count).
   double standard_error() const { return std::sqrt(variance() / static_cast<double>(count_)); }
 
-  template <class A> void archive(A& ar) { ar(count_, mean_, squares_); }
+  template <class A>
+  void archive(A& ar) {
+    ar(count_, mean_, squares_);
+  }
 
  private:
   void need(std::string_view what, std::uint64_t least) const {

@@ -39,13 +39,15 @@ constexpr std::string_view name(Activation a) {
 namespace detail {
 
 // One spelling for scalars, lanes and duals.
-template <class T> T generic_constant(double x) {
+template <class T>
+T generic_constant(double x) {
   if constexpr (Lane<T>)
     return splat<T>(static_cast<scalar_t<T>>(x));
   else
     return T(x);
 }
-template <class T> T generic_exp(const T& x) {
+template <class T>
+T generic_exp(const T& x) {
   if constexpr (Lane<T>) {
     return elementary::exp(x);
   } else {
@@ -53,7 +55,8 @@ template <class T> T generic_exp(const T& x) {
     return exp(x);
   }
 }
-template <class T> T generic_tanh(const T& x) {
+template <class T>
+T generic_tanh(const T& x) {
   if constexpr (Lane<T>) {
     return elementary::tanh(x);
   } else {
@@ -61,7 +64,8 @@ template <class T> T generic_tanh(const T& x) {
     return tanh(x);
   }
 }
-template <class T> T generic_sqrt(const T& x) {
+template <class T>
+T generic_sqrt(const T& x) {
   if constexpr (Lane<T>) {
     return elementary::sqrt(x);
   } else {
@@ -70,7 +74,8 @@ template <class T> T generic_sqrt(const T& x) {
   }
 }
 /// Phi(x) = erfc(-x / sqrt 2) / 2: without the cancellation of 1 + erf in the lower tail.
-template <class T> T generic_normal_cdf(const T& x) {
+template <class T>
+T generic_normal_cdf(const T& x) {
   if constexpr (Lane<T>) {
     return elementary::erfc(x * generic_constant<T>(-1 / std::numbers::sqrt2)) * generic_constant<T>(0.5);
   } else {
@@ -78,7 +83,8 @@ template <class T> T generic_normal_cdf(const T& x) {
     return erfc(x * generic_constant<T>(-1 / std::numbers::sqrt2)) * generic_constant<T>(0.5);
   }
 }
-template <class T> T generic_sigmoid(const T& x) {
+template <class T>
+T generic_sigmoid(const T& x) {
   const T one = generic_constant<T>(1), zero{};
   const T e = generic_exp(x < zero ? x : -x);
   return (x < zero ? e : one) / (one + e);
@@ -87,7 +93,8 @@ template <class T> T generic_sigmoid(const T& x) {
 }  // namespace detail
 
 /// The activation of z, and its derivative there, for scalars, lanes and duals. relu'(0) = 0; NaN stays NaN.
-template <class T> T activate(Activation a, const T& z) {
+template <class T>
+T activate(Activation a, const T& z) {
   const T zero{};
   switch (a) {
     case Activation::identity:
@@ -103,7 +110,8 @@ template <class T> T activate(Activation a, const T& z) {
   }
   return z;
 }
-template <class T> T activation_slope(Activation a, const T& z) {
+template <class T>
+T activation_slope(Activation a, const T& z) {
   const T zero{}, one = detail::generic_constant<T>(1);
   switch (a) {
     case Activation::identity:

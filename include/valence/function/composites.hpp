@@ -20,7 +20,8 @@ namespace valence {
 namespace detail {
 
 /// That x is the batch of the tape's forward, so far as its size tells: a part must not throw after another has added.
-template <class F, class X> void check_batch(std::string_view where, const F& f, const X& x, std::ptrdiff_t samples) {
+template <class F, class X>
+void check_batch(std::string_view where, const F& f, const X& x, std::ptrdiff_t samples) {
   if constexpr (requires { x.cols(); }) {
     if constexpr (requires { f.input_size(); })
       check_shape(where, "x", x.rows(), x.cols(), f.input_size(), samples);
@@ -66,7 +67,7 @@ concept InputLinearisable = Linearisable<F> && requires(const F f, std::span<con
 /// y = second(first(x)). theta = (first's parameters, second's). The first may take any batch (indices, tokens); the second takes
 /// matrices, and must be InputDifferentiable, because what stands before it is trained through it.
 template <Approximator First, Approximator Second>
-requires InputDifferentiable<Second> && std::same_as<typename Second::Batch, Matrix<typename First::Scalar>>
+  requires InputDifferentiable<Second> && std::same_as<typename Second::Batch, Matrix<typename First::Scalar>>
 class Chain {
  public:
   using Scalar = typename First::Scalar;
@@ -90,8 +91,11 @@ class Chain {
   const First& first() const { return first_; }
   const Second& second() const { return second_; }
   std::size_t parameter_count() const { return first_.parameter_count() + second_.parameter_count(); }
-  int input_size() const requires requires(const First f) { f.input_size(); }
-  { return first_.input_size(); }
+  int input_size() const
+    requires requires(const First f) { f.input_size(); }
+  {
+    return first_.input_size();
+  }
   int output_size() const { return second_.output_size(); }
   /// The parts' tensors under "first." and "second.".
   std::vector<ParameterBlock> parameters(std::string_view prefix = "") const {
@@ -100,11 +104,15 @@ class Chain {
     detail::append_parameters(second_, std::string(prefix) + "second.", first_.parameter_count(), blocks);
     return blocks;
   }
-  template <class T> auto rebind() const requires requires(const First f, const Second s) {
-    f.template rebind<T>();
-    s.template rebind<T>();
+  template <class T>
+  auto rebind() const
+    requires requires(const First f, const Second s) {
+      f.template rebind<T>();
+      s.template rebind<T>();
+    }
+  {
+    return valence::Chain(first_.template rebind<T>(), second_.template rebind<T>());
   }
-  { return valence::Chain(first_.template rebind<T>(), second_.template rebind<T>()); }
   void initialize(std::span<Scalar> theta, Rng& rng) const {
     check_size("Chain::initialize", "theta", theta.size(), parameter_count());
     first_.initialize(theta.first(first_.parameter_count()), rng);
@@ -114,8 +122,9 @@ class Chain {
   Outputs<Scalar> forward(std::span<const Scalar> theta, const Batch& x, Tape& tape) const {
     return run(theta, x, tape);
   }
-  Outputs<Scalar> forward(std::span<const Scalar> theta, const Outputs<Scalar>& x,
-                          Tape& tape) const requires std::same_as<Batch, Matrix<Scalar>> {
+  Outputs<Scalar> forward(std::span<const Scalar> theta, const Outputs<Scalar>& x, Tape& tape) const
+    requires std::same_as<Batch, Matrix<Scalar>>
+  {
     return run(theta, x, tape);
   }
   void pullback(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,
@@ -128,7 +137,9 @@ class Chain {
     first_.pullback(first_theta(theta), x, tape.first_, view_of(tape.d_between_), first_theta(gradient));
   }
   void pullback_input(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,
-                      Batch& dx) const requires InputDifferentiable<First> {
+                      Batch& dx) const
+    requires InputDifferentiable<First>
+  {
     check("Chain::pullback_input", theta, tape, dy);
     detail::check_batch("Chain::pullback_input", first_, x, tape.samples_);
     second_.pullback_input(second_theta(theta), tape.between_, tape.second_, dy, tape.d_between_);
@@ -136,10 +147,8 @@ class Chain {
   }
   /// Gradient and input gradient in one pass through the second model.
   void pullback(std::span<const Scalar> theta, const Outputs<Scalar>& x, Tape& tape, const Outputs<Scalar>& dy,
-                std::span<Scalar> gradient, Matrix<Scalar>& dx) const requires
-      requires(const First f, typename First::Tape& t) {
-    f.pullback(theta, x, t, dy, gradient, dx);
-  }
+                std::span<Scalar> gradient, Matrix<Scalar>& dx) const
+    requires requires(const First f, typename First::Tape& t) { f.pullback(theta, x, t, dy, gradient, dx); }
   {
     check("Chain::pullback", theta, tape, dy);
     detail::check_batch("Chain::pullback", first_, x, tape.samples_);
@@ -148,16 +157,19 @@ class Chain {
                           tape.d_between_);
     first_.pullback(first_theta(theta), x, tape.first_, view_of(tape.d_between_), first_theta(gradient), dx);
   }
-  Outputs<Scalar> pushforward(std::span<const Scalar> theta, const Batch& x, Tape& tape, std::span<const Scalar> v)
-      const requires Linearisable<First> && InputLinearisable<Second> {
+  Outputs<Scalar> pushforward(std::span<const Scalar> theta, const Batch& x, Tape& tape,
+                              std::span<const Scalar> v) const
+    requires Linearisable<First> && InputLinearisable<Second>
+  {
     check("Chain::pushforward", theta, tape, Outputs<Scalar>(nullptr, output_size(), tape.between_.cols()));
     check_size("Chain::pushforward", "v", v.size(), parameter_count());
     const auto u = first_.pushforward(first_theta(theta), x, tape.first_, first_theta(v));
     return second_.pushforward(second_theta(theta), view_of(tape.between_), tape.second_, second_theta(v), u);
   }
   Outputs<Scalar> pushforward(std::span<const Scalar> theta, const Outputs<Scalar>& x, Tape& tape,
-                              std::span<const Scalar> v, const Outputs<Scalar>& dx) const requires
-      InputLinearisable<First> && InputLinearisable<Second> {
+                              std::span<const Scalar> v, const Outputs<Scalar>& dx) const
+    requires InputLinearisable<First> && InputLinearisable<Second>
+  {
     check("Chain::pushforward", theta, tape, Outputs<Scalar>(nullptr, output_size(), tape.between_.cols()));
     check_size("Chain::pushforward", "v", v.size(), parameter_count());
     const auto u = first_.pushforward(first_theta(theta), x, tape.first_, first_theta(v), dx);
@@ -168,10 +180,12 @@ class Chain {
   First first_;
   Second second_;
 
-  template <class T> std::span<T> first_theta(std::span<T> theta) const {
+  template <class T>
+  std::span<T> first_theta(std::span<T> theta) const {
     return theta.first(first_.parameter_count());
   }
-  template <class T> std::span<T> second_theta(std::span<T> theta) const {
+  template <class T>
+  std::span<T> second_theta(std::span<T> theta) const {
     return theta.subspan(first_.parameter_count());
   }
   static Outputs<Scalar> view_of(const Matrix<Scalar>& m) { return {m.data(), m.rows(), m.cols()}; }
@@ -180,7 +194,8 @@ class Chain {
     if (tape.samples_ < 0) fail(where, "the tape holds no forward; expected the one of x");
     check_shape(where, "dy", dy.rows(), dy.cols(), output_size(), tape.samples_);
   }
-  template <class X> Outputs<Scalar> run(std::span<const Scalar> theta, const X& x, Tape& tape) const {
+  template <class X>
+  Outputs<Scalar> run(std::span<const Scalar> theta, const X& x, Tape& tape) const {
     check_size("Chain::forward", "theta", theta.size(), parameter_count());
     tape.samples_ = -1;
     const auto h = first_.forward(first_theta(theta), x, tape.first_);
@@ -192,8 +207,8 @@ class Chain {
 
 /// y = (first(x); second(x)): one input, outputs stacked, first's rows on top. theta = (first's parameters, second's).
 template <Approximator First, Approximator Second>
-requires std::same_as<typename First::Batch, typename Second::Batch> &&
-    std::same_as<typename First::Scalar, typename Second::Scalar>
+  requires std::same_as<typename First::Batch, typename Second::Batch> &&
+           std::same_as<typename First::Scalar, typename Second::Scalar>
 class Parallel {
  public:
   using Scalar = typename First::Scalar;
@@ -220,8 +235,11 @@ class Parallel {
   const First& first() const { return first_; }
   const Second& second() const { return second_; }
   std::size_t parameter_count() const { return first_.parameter_count() + second_.parameter_count(); }
-  int input_size() const requires requires(const First f) { f.input_size(); }
-  { return first_.input_size(); }
+  int input_size() const
+    requires requires(const First f) { f.input_size(); }
+  {
+    return first_.input_size();
+  }
   int output_size() const { return first_.output_size() + second_.output_size(); }
   /// The parts' tensors under "first." and "second.".
   std::vector<ParameterBlock> parameters(std::string_view prefix = "") const {
@@ -230,11 +248,15 @@ class Parallel {
     detail::append_parameters(second_, std::string(prefix) + "second.", first_.parameter_count(), blocks);
     return blocks;
   }
-  template <class T> auto rebind() const requires requires(const First f, const Second s) {
-    f.template rebind<T>();
-    s.template rebind<T>();
+  template <class T>
+  auto rebind() const
+    requires requires(const First f, const Second s) {
+      f.template rebind<T>();
+      s.template rebind<T>();
+    }
+  {
+    return valence::Parallel(first_.template rebind<T>(), second_.template rebind<T>());
   }
-  { return valence::Parallel(first_.template rebind<T>(), second_.template rebind<T>()); }
   void initialize(std::span<Scalar> theta, Rng& rng) const {
     check_size("Parallel::initialize", "theta", theta.size(), parameter_count());
     first_.initialize(first_theta(theta), rng);
@@ -244,8 +266,9 @@ class Parallel {
   Outputs<Scalar> forward(std::span<const Scalar> theta, const Batch& x, Tape& tape) const {
     return run(theta, x, tape);
   }
-  Outputs<Scalar> forward(std::span<const Scalar> theta, const Outputs<Scalar>& x,
-                          Tape& tape) const requires std::same_as<Batch, Matrix<Scalar>> {
+  Outputs<Scalar> forward(std::span<const Scalar> theta, const Outputs<Scalar>& x, Tape& tape) const
+    requires std::same_as<Batch, Matrix<Scalar>>
+  {
     return run(theta, x, tape);
   }
   void pullback(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,
@@ -257,8 +280,10 @@ class Parallel {
     first_.pullback(first_theta(theta), x, tape.first_, view_of(tape.d_first_), first_theta(gradient));
     second_.pullback(second_theta(theta), x, tape.second_, view_of(tape.d_second_), second_theta(gradient));
   }
-  void pullback_input(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy, Batch& dx)
-      const requires InputDifferentiable<First> && InputDifferentiable<Second> && std::same_as<Batch, Matrix<Scalar>> {
+  void pullback_input(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,
+                      Batch& dx) const
+    requires InputDifferentiable<First> && InputDifferentiable<Second> && std::same_as<Batch, Matrix<Scalar>>
+  {
     check("Parallel::pullback_input", theta, tape, dy);
     detail::check_batch("Parallel::pullback_input", first_, x, tape.samples_);
     split(dy, tape);
@@ -267,11 +292,11 @@ class Parallel {
     dx += tape.dx_;
   }
   void pullback(std::span<const Scalar> theta, const Outputs<Scalar>& x, Tape& tape, const Outputs<Scalar>& dy,
-                std::span<Scalar> gradient, Matrix<Scalar>& dx) const requires
-      requires(const First f, const Second s, typename First::Tape& t, typename Second::Tape& u) {
-    f.pullback(theta, x, t, dy, gradient, dx);
-    s.pullback(theta, x, u, dy, gradient, dx);
-  }
+                std::span<Scalar> gradient, Matrix<Scalar>& dx) const
+    requires requires(const First f, const Second s, typename First::Tape& t, typename Second::Tape& u) {
+      f.pullback(theta, x, t, dy, gradient, dx);
+      s.pullback(theta, x, u, dy, gradient, dx);
+    }
   {
     check("Parallel::pullback", theta, tape, dy);
     detail::check_batch("Parallel::pullback", first_, x, tape.samples_);
@@ -282,15 +307,18 @@ class Parallel {
     dx += tape.dx_;
   }
   Outputs<Scalar> pushforward(std::span<const Scalar> theta, const Batch& x, Tape& tape,
-                              std::span<const Scalar> v) const requires Linearisable<First> && Linearisable<Second> {
+                              std::span<const Scalar> v) const
+    requires Linearisable<First> && Linearisable<Second>
+  {
     check("Parallel::pushforward", theta, tape, Outputs<Scalar>(nullptr, output_size(), tape.samples_));
     check_size("Parallel::pushforward", "v", v.size(), parameter_count());
     return stack(first_.pushforward(first_theta(theta), x, tape.first_, first_theta(v)),
                  second_.pushforward(second_theta(theta), x, tape.second_, second_theta(v)), tape.tangents_);
   }
   Outputs<Scalar> pushforward(std::span<const Scalar> theta, const Outputs<Scalar>& x, Tape& tape,
-                              std::span<const Scalar> v, const Outputs<Scalar>& dx) const requires
-      InputLinearisable<First> && InputLinearisable<Second> {
+                              std::span<const Scalar> v, const Outputs<Scalar>& dx) const
+    requires InputLinearisable<First> && InputLinearisable<Second>
+  {
     check("Parallel::pushforward", theta, tape, Outputs<Scalar>(nullptr, output_size(), tape.samples_));
     check_size("Parallel::pushforward", "v", v.size(), parameter_count());
     return stack(first_.pushforward(first_theta(theta), x, tape.first_, first_theta(v), dx),
@@ -301,10 +329,12 @@ class Parallel {
   First first_;
   Second second_;
 
-  template <class T> std::span<T> first_theta(std::span<T> theta) const {
+  template <class T>
+  std::span<T> first_theta(std::span<T> theta) const {
     return theta.first(first_.parameter_count());
   }
-  template <class T> std::span<T> second_theta(std::span<T> theta) const {
+  template <class T>
+  std::span<T> second_theta(std::span<T> theta) const {
     return theta.subspan(first_.parameter_count());
   }
   static Outputs<Scalar> view_of(const Matrix<Scalar>& m) { return {m.data(), m.rows(), m.cols()}; }
@@ -313,7 +343,8 @@ class Parallel {
     if (tape.samples_ < 0) fail(where, "the tape holds no forward; expected the one of x");
     check_shape(where, "dy", dy.rows(), dy.cols(), output_size(), tape.samples_);
   }
-  template <class X> Outputs<Scalar> run(std::span<const Scalar> theta, const X& x, Tape& tape) const {
+  template <class X>
+  Outputs<Scalar> run(std::span<const Scalar> theta, const X& x, Tape& tape) const {
     check_size("Parallel::forward", "theta", theta.size(), parameter_count());
     tape.samples_ = -1;
     const auto a = first_.forward(first_theta(theta), x, tape.first_);

@@ -36,7 +36,8 @@ struct FeatureBox {
   }
   int size() const { return static_cast<int>(low.size()); }
   /// Where x_i lies in its interval: 0 at low, 1 at high.
-  template <class S> double unit(std::span<const S> x, std::size_t i) const {
+  template <class S>
+  double unit(std::span<const S> x, std::size_t i) const {
     return (static_cast<double>(x[i]) - low[i]) / (high[i] - low[i]);
   }
 };
@@ -92,12 +93,14 @@ struct Identity {
 
   int input_size() const { return inputs; }
   int size() const { return inputs + (bias ? 1 : 0); }
-  template <std::floating_point S> void operator()(std::span<const S> x, std::span<S> features) const {
+  template <std::floating_point S>
+  void operator()(std::span<const S> x, std::span<S> features) const {
     check(x.size(), features.size());
     for (std::size_t i = 0; i < x.size(); ++i) features[i] = x[i];
     if (bias) features[x.size()] = S(1);
   }
-  template <std::floating_point S> void pullback(std::span<const S> x, std::span<const S> dphi, std::span<S> dx) const {
+  template <std::floating_point S>
+  void pullback(std::span<const S> x, std::span<const S> dphi, std::span<S> dx) const {
     check(x.size(), dphi.size());
     for (std::size_t i = 0; i < x.size(); ++i) dx[i] = dphi[i];
   }
@@ -117,7 +120,8 @@ struct OneHot {
   int input_size() const { return 1; }
   int size() const { return states; }
   int active_count() const { return 1; }
-  template <std::floating_point S> void active(std::span<const S> x, std::span<int> indices) const {
+  template <std::floating_point S>
+  void active(std::span<const S> x, std::span<int> indices) const {
     check_size("OneHot", "x", x.size(), 1);
     check_size("OneHot", "indices", indices.size(), 1);
     const double i = static_cast<double>(x[0]);
@@ -125,7 +129,8 @@ struct OneHot {
       fail("OneHot", "x[0] is {}; expected a whole number in [0, {}]", i, states - 1);
     indices[0] = static_cast<int>(i);
   }
-  template <std::floating_point S> void operator()(std::span<const S> x, std::span<S> features) const {
+  template <std::floating_point S>
+  void operator()(std::span<const S> x, std::span<S> features) const {
     check_size("OneHot", "features", features.size(), static_cast<std::size_t>(states));
     int index = 0;
     active(x, std::span(&index, 1));
@@ -150,11 +155,13 @@ class Polynomial {
   std::span<const int> exponents(int i) const {
     return std::span(exponents_).subspan(static_cast<std::size_t>(i * inputs_), static_cast<std::size_t>(inputs_));
   }
-  template <std::floating_point S> void operator()(std::span<const S> x, std::span<S> features) const {
+  template <std::floating_point S>
+  void operator()(std::span<const S> x, std::span<S> features) const {
     check(x.size(), features.size());
     for (int i = 0; i < size(); ++i) features[static_cast<std::size_t>(i)] = monomial(x, exponents(i), -1);
   }
-  template <std::floating_point S> void pullback(std::span<const S> x, std::span<const S> dphi, std::span<S> dx) const {
+  template <std::floating_point S>
+  void pullback(std::span<const S> x, std::span<const S> dphi, std::span<S> dx) const {
     check(x.size(), dphi.size());
     for (S& d : dx) d = S(0);
     for (int i = 0; i < size(); ++i)
@@ -200,12 +207,14 @@ class Fourier {
     for (const int c : frequencies(i)) square += static_cast<double>(c) * c;
     return square > 0 ? 1 / std::sqrt(square) : 1;
   }
-  template <std::floating_point S> void operator()(std::span<const S> x, std::span<S> features) const {
+  template <std::floating_point S>
+  void operator()(std::span<const S> x, std::span<S> features) const {
     check(x.size(), features.size());
     for (int i = 0; i < size(); ++i)
       features[static_cast<std::size_t>(i)] = static_cast<S>(std::cos(angle(x, frequencies(i))));
   }
-  template <std::floating_point S> void pullback(std::span<const S> x, std::span<const S> dphi, std::span<S> dx) const {
+  template <std::floating_point S>
+  void pullback(std::span<const S> x, std::span<const S> dphi, std::span<S> dx) const {
     check(x.size(), dphi.size());
     for (S& d : dx) d = S(0);
     for (int i = 0; i < size(); ++i) {
@@ -224,7 +233,8 @@ class Fourier {
     check_size("Fourier", "x", inputs, box_.low.size());
     check_size("Fourier", "features", features, static_cast<std::size_t>(size()));
   }
-  template <std::floating_point S> double angle(std::span<const S> x, std::span<const int> c) const {
+  template <std::floating_point S>
+  double angle(std::span<const S> x, std::span<const int> c) const {
     double dot = 0;
     for (std::size_t j = 0; j < x.size(); ++j) dot += c[j] * box_.unit(x, j);
     return std::numbers::pi * dot;
@@ -269,7 +279,8 @@ class Rbf {
   int size() const { return static_cast<int>(centers_.cols()); }
   const Matrix<double>& centers() const { return centers_; }
 
-  template <std::floating_point S> void operator()(std::span<const S> x, std::span<S> features) const {
+  template <std::floating_point S>
+  void operator()(std::span<const S> x, std::span<S> features) const {
     check(x.size(), features.size());
     const double top = normalised_ ? highest(x) : 0;
     double sum = 0;
@@ -281,7 +292,8 @@ class Rbf {
     if (normalised_)
       for (S& f : features) f = static_cast<S>(static_cast<double>(f) / sum);
   }
-  template <std::floating_point S> void pullback(std::span<const S> x, std::span<const S> dphi, std::span<S> dx) const {
+  template <std::floating_point S>
+  void pullback(std::span<const S> x, std::span<const S> dphi, std::span<S> dx) const {
     check(x.size(), dphi.size());
     // d phi_i / dx_j = phi_i (a_ij - mean of a_kj under phi), a_ij = -(x_j - c_ij) / width_j^2; without the mean if not normalised.
     const double top = normalised_ ? highest(x) : 0;
@@ -309,16 +321,19 @@ class Rbf {
     check_size("Rbf", "x", inputs, widths_.size());
     check_size("Rbf", "features", features, static_cast<std::size_t>(size()));
   }
-  template <std::floating_point S> double offset(std::span<const S> x, std::size_t i, std::size_t j) const {
+  template <std::floating_point S>
+  double offset(std::span<const S> x, std::size_t i, std::size_t j) const {
     return (static_cast<double>(x[j]) - centers_(static_cast<Eigen::Index>(j), static_cast<Eigen::Index>(i))) /
            widths_[j];
   }
-  template <std::floating_point S> double exponent(std::span<const S> x, std::size_t i) const {
+  template <std::floating_point S>
+  double exponent(std::span<const S> x, std::size_t i) const {
     double square = 0;
     for (std::size_t j = 0; j < x.size(); ++j) square += offset(x, i, j) * offset(x, i, j);
     return -square / 2;
   }
-  template <std::floating_point S> double highest(std::span<const S> x) const {
+  template <std::floating_point S>
+  double highest(std::span<const S> x) const {
     double top = exponent(x, 0);
     for (std::size_t i = 1; i < static_cast<std::size_t>(size()); ++i) top = (std::max)(top, exponent(x, i));
     return top;

@@ -21,32 +21,44 @@
 namespace valence::kernel {
 
 // What a register holds: lanes of a floating-point scalar; other numbers (Dual) go one at a time.
-template <class S> struct PackOf { using type = S; };
 template <class S>
-requires std::is_floating_point_v<S>
+struct PackOf {
+  using type = S;
+};
+template <class S>
+  requires std::is_floating_point_v<S>
 struct PackOf<S> {
   using type = Lanes<S>;
 };
-template <> struct PackOf<long double> { using type = long double; };
-template <class S> using Pack = typename PackOf<S>::type;
+template <>
+struct PackOf<long double> {
+  using type = long double;
+};
+template <class S>
+using Pack = typename PackOf<S>::type;
 
 /// Numbers in a register.
-template <class S> inline constexpr std::ptrdiff_t pack_size = static_cast<std::ptrdiff_t>(sizeof(Pack<S>) / sizeof(S));
+template <class S>
+inline constexpr std::ptrdiff_t pack_size = static_cast<std::ptrdiff_t>(sizeof(Pack<S>) / sizeof(S));
 
 /// `size` rounded up to whole registers.
-template <class S> constexpr std::ptrdiff_t padded(std::ptrdiff_t size) {
+template <class S>
+constexpr std::ptrdiff_t padded(std::ptrdiff_t size) {
   return (size + pack_size<S> - 1) / pack_size<S> * pack_size<S>;
 }
 
-template <class S> Pack<S> get(const S* p) {
+template <class S>
+Pack<S> get(const S* p) {
   Pack<S> x;
   std::memcpy(static_cast<void*>(&x), static_cast<const void*>(p), sizeof(x));
   return x;
 }
-template <class S> void put(S* p, const std::type_identity_t<Pack<S>>& x) {
+template <class S>
+void put(S* p, const std::type_identity_t<Pack<S>>& x) {
   std::memcpy(static_cast<void*>(p), static_cast<const void*>(&x), sizeof(x));
 }
-template <class S> Pack<S> all_equal(S x) {
+template <class S>
+Pack<S> all_equal(S x) {
   if constexpr (pack_size<S> == 1)
     return x;
   else
@@ -55,23 +67,27 @@ template <class S> Pack<S> all_equal(S x) {
 
 /// Calls f(at) for whole registers and then for the numbers left, 0 <= at.i < size. `at(p)` reads array p at the current place,
 /// `at.put(p, x)` writes there; so one body does elementwise work on lanes and on the rest.
-template <class S> struct AtPack {
+template <class S>
+struct AtPack {
   std::ptrdiff_t i;
   Pack<S> operator()(const S* p) const { return get<S>(p + i); }
   void put(S* p, const Pack<S>& x) const { kernel::put<S>(p + i, x); }
 };
-template <class S> struct AtNumber {
+template <class S>
+struct AtNumber {
   std::ptrdiff_t i;
   S operator()(const S* p) const { return p[i]; }
   void put(S* p, const S& x) const { p[i] = x; }
 };
-template <class S, class F> void each(std::ptrdiff_t size, F f) {
+template <class S, class F>
+void each(std::ptrdiff_t size, F f) {
   std::ptrdiff_t i = 0;
   for (; i + pack_size<S> <= size; i += pack_size<S>) f(AtPack<S>{i});
   for (; i < size; ++i) f(AtNumber<S>{i});
 }
 /// The sum of what f(at) returns.
-template <class S, class F> S sum(std::ptrdiff_t size, F f) {
+template <class S, class F>
+S sum(std::ptrdiff_t size, F f) {
   Pack<S> total{};
   S rest{};
   std::ptrdiff_t i = 0;
@@ -85,8 +101,10 @@ template <class S, class F> S sum(std::ptrdiff_t size, F f) {
 
 // 32 registers (AVX-512) hold 6 x 4 sums, 4 pieces of B and the number of A; 16 registers hold 6 x 2 sums. The six or
 // more independent chains a port cover the latency of a fused multiply-add.
-template <class S> inline constexpr int tile_rows = std::is_floating_point_v<S> ? 6 : 1;
-template <class S> inline constexpr int tile_packs = !std::is_floating_point_v<S> ? 1 : (sizeof(Pack<S>) == 64 ? 4 : 2);
+template <class S>
+inline constexpr int tile_rows = std::is_floating_point_v<S> ? 6 : 1;
+template <class S>
+inline constexpr int tile_packs = !std::is_floating_point_v<S> ? 1 : (sizeof(Pack<S>) == 64 ? 4 : 2);
 
 /// Where a tile's sums begin ...
 enum class Begin { zero, bias, sum };
@@ -95,7 +113,8 @@ enum class Begin { zero, bias, sum };
 enum class End { plain, relu, relu_slope, tanh_slope };
 
 /// One product C = A B. A(r, k) = a[r * a_row + k * a_step], so A may be read transposed.
-template <class S> struct Product {
+template <class S>
+struct Product {
   const S* a;
   std::ptrdiff_t a_row, a_step;
   const S* b;
@@ -118,7 +137,8 @@ template <class S> struct Product {
 #define VALENCE_DETAIL_UNROLL
 #endif
 
-template <class S, int Rows, int Packs> inline void tile(const Product<S>& p, std::ptrdiff_t row, std::ptrdiff_t col) {
+template <class S, int Rows, int Packs>
+inline void tile(const Product<S>& p, std::ptrdiff_t row, std::ptrdiff_t col) {
   using P = Pack<S>;
   constexpr std::ptrdiff_t w = pack_size<S>;
   S* const c = p.c + row * p.ldc + col;
@@ -198,7 +218,8 @@ template <class S, int Rows, int Packs> inline void tile(const Product<S>& p, st
   }
 }
 
-template <class S, int Packs> inline void column(const Product<S>& p, std::ptrdiff_t col) {
+template <class S, int Packs>
+inline void column(const Product<S>& p, std::ptrdiff_t col) {
   constexpr int most = tile_rows<S>;
   std::ptrdiff_t row = 0;
   for (; row + most <= p.rows; row += most) tile<S, most, Packs>(p, row, col);
@@ -211,7 +232,8 @@ template <class S, int Packs> inline void column(const Product<S>& p, std::ptrdi
 }
 
 /// C = A B, with beginnings and ends as said.
-template <class S> void multiply(const Product<S>& p) {
+template <class S>
+void multiply(const Product<S>& p) {
   constexpr std::ptrdiff_t w = pack_size<S>;
   std::ptrdiff_t col = 0;
   if constexpr (tile_packs<S> >= 4)
@@ -225,7 +247,8 @@ template <class S> void multiply(const Product<S>& p) {
 
 #if VALENCE_VECTOR_EXTENSIONS
 // Four rows of four numbers, transposed in registers of 16 bytes.
-template <class S> void transpose4(const S* a, std::ptrdiff_t lda, S* b, std::ptrdiff_t ldb) {
+template <class S>
+void transpose4(const S* a, std::ptrdiff_t lda, S* b, std::ptrdiff_t ldb) {
   if constexpr (std::is_same_v<S, float>) {
     using V = detail::LanesOf<float, 16>::type;
     const V r0 = load<V>(a), r1 = load<V>(a + lda), r2 = load<V>(a + 2 * lda), r3 = load<V>(a + 3 * lda);
@@ -241,7 +264,8 @@ template <class S> void transpose4(const S* a, std::ptrdiff_t lda, S* b, std::pt
   }
 }
 #else
-template <class S> void transpose4(const S* a, std::ptrdiff_t lda, S* b, std::ptrdiff_t ldb) {
+template <class S>
+void transpose4(const S* a, std::ptrdiff_t lda, S* b, std::ptrdiff_t ldb) {
   for (std::ptrdiff_t r = 0; r < 4; ++r)
     for (std::ptrdiff_t c = 0; c < 4; ++c) b[c * ldb + r] = a[r * lda + c];
 }
@@ -261,7 +285,8 @@ void transpose(const S* a, std::ptrdiff_t lda, std::ptrdiff_t rows, std::ptrdiff
 }
 
 /// sum[0..cols) += the rows of a panel; cols padded.
-template <class S> void add_rows(const S* a, std::ptrdiff_t lda, std::ptrdiff_t rows, std::ptrdiff_t cols, S* sum) {
+template <class S>
+void add_rows(const S* a, std::ptrdiff_t lda, std::ptrdiff_t rows, std::ptrdiff_t cols, S* sum) {
   using P = Pack<S>;
   constexpr std::ptrdiff_t w = pack_size<S>;
   std::ptrdiff_t col = 0;
@@ -292,7 +317,8 @@ template <class S> void add_rows(const S* a, std::ptrdiff_t lda, std::ptrdiff_t 
 
 /// sum[0..cols) += the rows of a narrow matrix without padding, of cols <= `most_narrow` numbers each.
 inline constexpr std::ptrdiff_t most_narrow = 8;
-template <class S> void add_narrow_rows(const S* a, std::ptrdiff_t rows, std::ptrdiff_t cols, S* sum) {
+template <class S>
+void add_narrow_rows(const S* a, std::ptrdiff_t rows, std::ptrdiff_t cols, S* sum) {
   S part[4][most_narrow] = {};  // four chains: an addition waits for the one before it
   std::ptrdiff_t r = 0;
   for (; r + 4 <= rows; r += 4)
@@ -305,7 +331,8 @@ template <class S> void add_narrow_rows(const S* a, std::ptrdiff_t rows, std::pt
 
 #if VALENCE_VECTOR_EXTENSIONS
 // Halves of segments: `a` and `b` consist of segments of 2 * Half lanes; the sum of the two halves of each, a's first.
-template <int Half, class P, std::size_t... Lane> P fold(const P& a, const P& b, std::index_sequence<Lane...>) {
+template <int Half, class P, std::size_t... Lane>
+P fold(const P& a, const P& b, std::index_sequence<Lane...>) {
   constexpr int w = static_cast<int>(lane_count<P>);
   constexpr auto source = [](int lane) {
     return (lane < w / 2 ? 0 : w) + lane % (w / 2) / Half * 2 * Half + lane % Half;

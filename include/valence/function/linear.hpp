@@ -24,7 +24,8 @@ class Rng;
 ///
 ///     Linear q{TileCoding{{-1.2, -0.07}, {0.6, 0.07}}, 3};       // mountain car, 3 actions; double
 ///     Linear<Fourier, float> v{Fourier{{0}, {1}, 5}, 1};
-template <FeatureMap Map, std::floating_point S = double> class Linear {
+template <FeatureMap Map, std::floating_point S = double>
+class Linear {
   static constexpr bool sparse = SparseFeatureMap<Map>;
 
  public:
@@ -97,8 +98,9 @@ template <FeatureMap Map, std::floating_point S = double> class Linear {
   }
 
   /// dx = (d phi / d x)' W' dy, for maps that can be differentiated.
-  void pullback_input(std::span<const S> theta, const Batch& x, Tape& tape, const Outputs<S>& dy,
-                      Batch& dx) const requires DifferentiableFeatureMap<Map> {
+  void pullback_input(std::span<const S> theta, const Batch& x, Tape& tape, const Outputs<S>& dy, Batch& dx) const
+    requires DifferentiableFeatureMap<Map>
+  {
     check_size("Linear::pullback_input", "theta", theta.size(), parameter_count());
     check_shape("Linear::pullback_input", "x", x.rows(), x.cols(), map_.input_size(), x.cols());
     check_tape("Linear::pullback_input", x.cols(), tape, dy);
@@ -125,7 +127,8 @@ template <FeatureMap Map, std::floating_point S = double> class Linear {
   }
 
   /// gradient(:, i) *= map.step_scale(i): the step size of each feature as its basis wants it (`Fourier`).
-  void precondition(std::span<S> gradient) const requires requires(const Map m) { m.step_scale(0); }
+  void precondition(std::span<S> gradient) const
+    requires requires(const Map m) { m.step_scale(0); }
   {
     check_size("Linear::precondition", "gradient", gradient.size(), parameter_count());
     for (int i = 0; i < map_.size(); ++i) {
@@ -191,6 +194,7 @@ template <FeatureMap Map, std::floating_point S = double> class Linear {
     }
   }
 };
-template <class Map> Linear(Map, int) -> Linear<Map, double>;
+template <class Map>
+Linear(Map, int) -> Linear<Map, double>;
 
 }  // namespace valence

@@ -48,7 +48,8 @@ struct DynamicMlpShape {
   using Layers = std::vector<MlpLayer>;
   static constexpr std::string_view name = "Mlp";
 };
-template <int... Size> struct StaticMlpShape {
+template <int... Size>
+struct StaticMlpShape {
   static_assert(sizeof...(Size) >= 2, "valence: a network needs at least an input and an output size");
   static_assert(((Size > 0) && ...), "valence: the sizes of a network are positive");
   using Sizes = std::array<int, sizeof...(Size)>;
@@ -75,7 +76,8 @@ template <int... Size> struct StaticMlpShape {
 /// network over other numbers). Batches are `Matrix<S>` with one sample a column; a view of one (`Outputs<S>`) is taken
 /// as well. A sample's outputs are the same to the bit whatever batch it came in. Once a tape has seen the largest
 /// batch nothing allocates. The gradient may not overlap theta (it throws): a network is not Local.
-template <class S, class Shape> class BasicMlp {
+template <class S, class Shape>
+class BasicMlp {
  public:
   using Scalar = S;
   using Batch = Matrix<S>;
@@ -91,8 +93,8 @@ template <class S, class Shape> class BasicMlp {
   };
 
   /// `sizes`: inputs, hidden layers, outputs; at least two, all positive (else Error).
-  BasicMlp(std::vector<int> sizes, Activation hidden,
-           MlpOptions options = {}) requires std::is_same_v<Shape, detail::DynamicMlpShape>
+  BasicMlp(std::vector<int> sizes, Activation hidden, MlpOptions options = {})
+    requires std::is_same_v<Shape, detail::DynamicMlpShape>
       : sizes_(std::move(sizes)), hidden_(hidden), options_(options) {
     if (sizes_.size() < 2)
       fail(Shape::name, "sizes has {} entries; expected at least 2 (inputs, outputs)", sizes_.size());
@@ -101,8 +103,8 @@ template <class S, class Shape> class BasicMlp {
     layers_.resize(sizes_.size() - 1);
     lay_out();
   }
-  constexpr BasicMlp(typename Shape::Sizes sizes, Activation hidden,
-                     MlpOptions options = {}) requires(!std::is_same_v<Shape, detail::DynamicMlpShape>)
+  constexpr BasicMlp(typename Shape::Sizes sizes, Activation hidden, MlpOptions options = {})
+    requires(!std::is_same_v<Shape, detail::DynamicMlpShape>)
       : sizes_(sizes), hidden_(hidden), options_(options) {
     lay_out();
   }
@@ -139,7 +141,10 @@ template <class S, class Shape> class BasicMlp {
   }
 
   /// The same network over other numbers, `Dual<double>` for one.
-  template <class T> BasicMlp<T, Shape> rebind() const { return BasicMlp<T, Shape>(sizes_, hidden_, options_); }
+  template <class T>
+  BasicMlp<T, Shape> rebind() const {
+    return BasicMlp<T, Shape>(sizes_, hidden_, options_);
+  }
 
   /// Starting parameters, as the options say; layer norm starts as the identity.
   void initialize(std::span<S> theta, Rng& rng) const {
@@ -410,7 +415,8 @@ template <class S, class Shape> class BasicMlp {
   }
 
   // The switch stays outside of the loops: run(constant).
-  template <class F> static void dispatch(Activation a, const F& run) {
+  template <class F>
+  static void dispatch(Activation a, const F& run) {
     switch (a) {
       case Activation::identity:
         return;
@@ -692,17 +698,22 @@ template <class S, class Shape> class BasicMlp {
 };
 
 /// A network whose sizes are known at run time: `Mlp<float>{{4, 64, 64, 2}, relu}`.
-template <class S> using Mlp = BasicMlp<S, detail::DynamicMlpShape>;
+template <class S>
+using Mlp = BasicMlp<S, detail::DynamicMlpShape>;
 
 /// The same network with its sizes in the type: `constexpr StaticMlp<float, 4, 64, 64, 2> net{relu}` knows its
 /// `parameter_count()` at compile time and owns no memory. Same kernels, same layout, same bits as `Mlp`.
-template <class S, int... Sizes> class StaticMlp : public BasicMlp<S, detail::StaticMlpShape<Sizes...>> {
+template <class S, int... Sizes>
+class StaticMlp : public BasicMlp<S, detail::StaticMlpShape<Sizes...>> {
   using Base = BasicMlp<S, detail::StaticMlpShape<Sizes...>>;
 
  public:
   constexpr explicit StaticMlp(Activation hidden, MlpOptions options = {}) : Base({Sizes...}, hidden, options) {}
   constexpr StaticMlp(const Base& base) : Base(base) {}
-  template <class T> StaticMlp<T, Sizes...> rebind() const { return Base::template rebind<T>(); }
+  template <class T>
+  StaticMlp<T, Sizes...> rebind() const {
+    return Base::template rebind<T>();
+  }
 };
 
 }  // namespace valence

@@ -50,27 +50,38 @@ inline void check_decay(std::string_view where, std::string_view argument, doubl
 }
 /// x, or 0 where |x| is so small that a few more decays would make it subnormal. A moment whose gradient has died (a dead relu) decays
 /// forever, and arithmetic on subnormal numbers is a hundred times slower. `least` is far below what can move a parameter.
-template <class T> T flush(const T& x, std::type_identity_t<scalar_t<T>> least) {
+template <class T>
+T flush(const T& x, std::type_identity_t<scalar_t<T>> least) {
   return elementary::select(elementary::abs(x) < least, T{}, x);
 }
-template <class S> inline constexpr S least_moment = (std::numeric_limits<S>::min)() * S(1 << 24);
+template <class S>
+inline constexpr S least_moment = (std::numeric_limits<S>::min)() * S(1 << 24);
 /// Second moments decay slowly, and their square roots matter at smaller values.
-template <class S> inline constexpr S least_square = (std::numeric_limits<S>::min)() * S(2);
-template <class S> Vector<S> zeros(std::size_t n) { return Vector<S>::Zero(static_cast<Eigen::Index>(n)); }
+template <class S>
+inline constexpr S least_square = (std::numeric_limits<S>::min)() * S(2);
+template <class S>
+Vector<S> zeros(std::size_t n) {
+  return Vector<S>::Zero(static_cast<Eigen::Index>(n));
+}
 
 }  // namespace detail
 
-template <std::floating_point S> class SgdState;
-template <std::floating_point S> class MomentumState;
-template <std::floating_point S> class RmsPropState;
-template <std::floating_point S> class AdamState;
+template <std::floating_point S>
+class SgdState;
+template <std::floating_point S>
+class MomentumState;
+template <std::floating_point S>
+class RmsPropState;
+template <std::floating_point S>
+class AdamState;
 
 /// theta -= step_size * (g + weight_decay theta)
 struct Sgd {
   double step_size = 1e-2;
   double weight_decay = 0;
 
-  template <std::floating_point S> SgdState<S> start(std::size_t n) const {
+  template <std::floating_point S>
+  SgdState<S> start(std::size_t n) const {
     detail::check_not_negative("Sgd", "step_size", step_size);
     detail::check_not_negative("Sgd", "weight_decay", weight_decay);
     return {*this, n};
@@ -78,7 +89,8 @@ struct Sgd {
 };
 
 /// The state of `Sgd`: what it remembers of past gradients.
-template <std::floating_point S> class SgdState {
+template <std::floating_point S>
+class SgdState {
  public:
   SgdState(const Sgd& options, std::size_t n) : options_(options), size_(n) {}
   void step(std::span<S> theta, std::span<const S> gradient, double factor = 1) {
@@ -91,7 +103,10 @@ template <std::floating_point S> class SgdState {
     ++steps_;
   }
   std::int64_t steps() const { return steps_; }
-  template <class A> void archive(A& ar) { ar(steps_); }
+  template <class A>
+  void archive(A& ar) {
+    ar(steps_);
+  }
 
  private:
   Sgd options_;
@@ -107,7 +122,8 @@ struct Momentum {
   double dampening = 0;
   double weight_decay = 0;
 
-  template <std::floating_point S> MomentumState<S> start(std::size_t n) const {
+  template <std::floating_point S>
+  MomentumState<S> start(std::size_t n) const {
     check("Momentum");
     return {*this, false, n};
   }
@@ -120,7 +136,8 @@ struct Momentum {
 };
 
 /// The state of `Momentum` and `Nesterov`: what it remembers of past gradients.
-template <std::floating_point S> class MomentumState {
+template <std::floating_point S>
+class MomentumState {
  public:
   MomentumState(const Momentum& options, bool nesterov, std::size_t n)
       : options_(options), nesterov_(nesterov), velocity_(detail::zeros<S>(n)) {}
@@ -141,7 +158,10 @@ template <std::floating_point S> class MomentumState {
     ++steps_;
   }
   std::int64_t steps() const { return steps_; }
-  template <class A> void archive(A& ar) { ar(steps_, velocity_); }
+  template <class A>
+  void archive(A& ar) {
+    ar(steps_, velocity_);
+  }
 
  private:
   Momentum options_;
@@ -156,7 +176,8 @@ struct Nesterov {
   double momentum = 0.9;
   double weight_decay = 0;
 
-  template <std::floating_point S> MomentumState<S> start(std::size_t n) const {
+  template <std::floating_point S>
+  MomentumState<S> start(std::size_t n) const {
     const Momentum same{.step_size = step_size, .momentum = momentum, .weight_decay = weight_decay};
     same.check("Nesterov");
     return {same, true, n};
@@ -181,7 +202,8 @@ struct RmsProp {
   double weight_decay = 0;
   Epsilon placement = Epsilon::outside;
 
-  template <std::floating_point S> RmsPropState<S> start(std::size_t n) const {
+  template <std::floating_point S>
+  RmsPropState<S> start(std::size_t n) const {
     detail::check_not_negative("RmsProp", "step_size", step_size);
     detail::check_decay("RmsProp", "decay", decay);
     detail::check_not_negative("RmsProp", "epsilon", epsilon);
@@ -192,7 +214,8 @@ struct RmsProp {
 };
 
 /// The state of `RmsProp`: what it remembers of past gradients.
-template <std::floating_point S> class RmsPropState {
+template <std::floating_point S>
+class RmsPropState {
  public:
   RmsPropState(const RmsProp& options, std::size_t n)
       : options_(options),
@@ -232,7 +255,10 @@ template <std::floating_point S> class RmsPropState {
     ++steps_;
   }
   std::int64_t steps() const { return steps_; }
-  template <class A> void archive(A& ar) { ar(steps_, square_, mean_, velocity_); }
+  template <class A>
+  void archive(A& ar) {
+    ar(steps_, square_, mean_, velocity_);
+  }
 
  private:
   RmsProp options_;
@@ -250,7 +276,8 @@ struct Adam {
   double weight_decay = 0;  ///< coupled (L2): part of the gradient. `AdamW` has the decoupled one.
   Epsilon placement = Epsilon::outside;
 
-  template <std::floating_point S> AdamState<S> start(std::size_t n) const {
+  template <std::floating_point S>
+  AdamState<S> start(std::size_t n) const {
     check("Adam");
     return {*this, 0, n};
   }
@@ -264,7 +291,8 @@ struct Adam {
 };
 
 /// The state of `Adam` and `AdamW`: what it remembers of past gradients.
-template <std::floating_point S> class AdamState {
+template <std::floating_point S>
+class AdamState {
  public:
   AdamState(const Adam& options, double decoupled, std::size_t n)
       : options_(options), decoupled_(decoupled), mean_(detail::zeros<S>(n)), square_(detail::zeros<S>(n)) {}
@@ -281,7 +309,10 @@ template <std::floating_point S> class AdamState {
     ++steps_;
   }
   std::int64_t steps() const { return steps_; }
-  template <class A> void archive(A& ar) { ar(steps_, mean_, square_); }
+  template <class A>
+  void archive(A& ar) {
+    ar(steps_, mean_, square_);
+  }
 
  private:
   Adam options_;
@@ -315,7 +346,8 @@ struct AdamW {
   double weight_decay = 1e-2;
   Epsilon placement = Epsilon::outside;
 
-  template <std::floating_point S> AdamState<S> start(std::size_t n) const {
+  template <std::floating_point S>
+  AdamState<S> start(std::size_t n) const {
     const Adam same{.step_size = step_size, .beta1 = beta1, .beta2 = beta2, .epsilon = epsilon, .placement = placement};
     same.check("AdamW");
     detail::check_not_negative("AdamW", "weight_decay", weight_decay);
@@ -324,7 +356,8 @@ struct AdamW {
 };
 
 /// The Euclidean norm, summed in double; right also where the squares would overflow or vanish. NaN and infinity come out.
-template <std::floating_point S> double global_norm(std::span<const S> gradient) {
+template <std::floating_point S>
+double global_norm(std::span<const S> gradient) {
   constexpr std::size_t block = 1024;  // few enough for the scalar type
   double total = 0;
   for (std::size_t begin = 0; begin < gradient.size(); begin += block) {
@@ -344,7 +377,8 @@ template <std::floating_point S> double global_norm(std::span<const S> gradient)
 
 /// If the gradient's norm is larger than `max_norm`, scales it to exactly that (Pascanu, Mikolov and Bengio 2013; PyTorch adds 1e-6 to the norm it
 /// divides by). Returns the norm before. Throws, and changes nothing, if the norm is NaN or infinite.
-template <std::floating_point S> double clip_global_norm(std::span<S> gradient, double max_norm) {
+template <std::floating_point S>
+double clip_global_norm(std::span<S> gradient, double max_norm) {
   check_positive("clip_global_norm", "max_norm", max_norm);
   const double norm = global_norm(std::span<const S>(gradient));
   if (!std::isfinite(norm)) fail("clip_global_norm", "the gradient's norm is {}; expected a finite number", norm);
@@ -357,7 +391,8 @@ template <std::floating_point S> double clip_global_norm(std::span<S> gradient, 
 
 /// target = (1 - rate) target + rate theta: exact at rate 0 and 1. A target network's soft update (Lillicrap et al. 2016); with rate = 1 / t
 /// at iterate t = 1, 2, ... the average of all iterates (Polyak and Juditsky 1992).
-template <std::floating_point S> void polyak_average(std::span<S> target, std::span<const S> theta, double rate) {
+template <std::floating_point S>
+void polyak_average(std::span<S> target, std::span<const S> theta, double rate) {
   check_size("polyak_average", "target", target.size(), theta.size());
   check_range("polyak_average", "rate", rate, 0.0, 1.0);
   const S keep = static_cast<S>(1 - rate), add = static_cast<S>(rate);
@@ -366,7 +401,8 @@ template <std::floating_point S> void polyak_average(std::span<S> target, std::s
   kernel::each<S>(static_cast<std::ptrdiff_t>(target.size()),
                   [=](auto at) { at.put(to, at(to) * keep + at(from) * add); });
 }
-template <std::floating_point S> void polyak_average(std::span<S> target, std::span<S> theta, double rate) {
+template <std::floating_point S>
+void polyak_average(std::span<S> target, std::span<S> theta, double rate) {
   polyak_average(target, std::span<const S>(theta), rate);
 }
 

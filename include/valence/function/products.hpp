@@ -36,7 +36,8 @@ void gauss_newton_product(const F& f, std::span<const typename F::Scalar> theta,
 }
 
 /// What an exact Hessian product needs; keep it to reuse its memory.
-template <class F> struct HessianWorkspace {
+template <class F>
+struct HessianWorkspace {
   using Number = Dual<typename F::Scalar>;
   using Over = std::remove_cvref_t<decltype(std::declval<const F&>().template rebind<Number>())>;
   Vector<Number> theta, gradient;

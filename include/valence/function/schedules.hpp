@@ -54,7 +54,8 @@ struct CosineSchedule {
 };
 
 /// (step + 1) / steps of `then`'s first value while step < steps, so that the first step already moves; after that `then`, from its beginning.
-template <Schedule Then = ConstantSchedule> struct WarmUp {
+template <Schedule Then = ConstantSchedule>
+struct WarmUp {
   std::int64_t steps = 0;
   Then then = {};
   double operator()(std::int64_t step) const {
@@ -63,8 +64,11 @@ template <Schedule Then = ConstantSchedule> struct WarmUp {
     return static_cast<double>(step + 1) / static_cast<double>(steps) * then(0);
   }
 };
-template <Schedule Then> WarmUp(std::int64_t, Then) -> WarmUp<Then>;
-template <std::integral Steps, Schedule Then> WarmUp(Steps, Then) -> WarmUp<Then>;
-template <std::integral Steps> WarmUp(Steps) -> WarmUp<ConstantSchedule>;
+template <Schedule Then>
+WarmUp(std::int64_t, Then) -> WarmUp<Then>;
+template <std::integral Steps, Schedule Then>
+WarmUp(Steps, Then) -> WarmUp<Then>;
+template <std::integral Steps>
+WarmUp(Steps) -> WarmUp<ConstantSchedule>;
 
 }  // namespace valence

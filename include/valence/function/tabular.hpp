@@ -23,7 +23,8 @@ class Rng;
 ///     q.pullback(theta, std::span(&state, 1), tape, dy, theta);   // theta(:, state) += dy
 ///
 /// `initial` is where every entry begins (optimistic starts: Sutton and Barto 2018, section 2.6).
-template <std::floating_point S = double> struct Tabular {
+template <std::floating_point S = double>
+struct Tabular {
   using Scalar = S;
   using Batch = std::span<const int>;
   /// Holds the outputs of the last forward. One a thread.
@@ -93,7 +94,8 @@ template <std::floating_point S = double> struct Tabular {
     return {y.data(), outputs, n};
   }
 };
-Tabular(int, int)->Tabular<double>;
-template <std::floating_point S> Tabular(int, int, S) -> Tabular<S>;
+Tabular(int, int) -> Tabular<double>;
+template <std::floating_point S>
+Tabular(int, int, S) -> Tabular<S>;
 
 }  // namespace valence

@@ -47,7 +47,10 @@ class TileTable {
       if (keys_[slot] == key) return indices_[slot];
     }
   }
-  template <class A> void archive(A& ar) { ar(size_, used_, collisions_, keys_, indices_); }
+  template <class A>
+  void archive(A& ar) {
+    ar(size_, used_, collisions_, keys_, indices_);
+  }
 
  private:
   int size_, used_ = 0;
@@ -100,7 +103,8 @@ class TileCoding {
   const TileCodingOptions& options() const { return options_; }
 
   /// The tile of each tiling that holds x.
-  template <std::floating_point S> void active(std::span<const S> x, std::span<int> indices) const {
+  template <std::floating_point S>
+  void active(std::span<const S> x, std::span<int> indices) const {
     check_size("TileCoding", "x", x.size(), box_.low.size());
     check_size("TileCoding", "indices", indices.size(), static_cast<std::size_t>(options_.tilings));
     check_finite("TileCoding", "x", x);
@@ -121,7 +125,8 @@ class TileCoding {
                                                  : static_cast<int>(key % static_cast<std::uint64_t>(size_));
     }
   }
-  template <std::floating_point S> void operator()(std::span<const S> x, std::span<S> features) const {
+  template <std::floating_point S>
+  void operator()(std::span<const S> x, std::span<S> features) const {
     check_size("TileCoding", "features", features.size(), static_cast<std::size_t>(size_));
     std::vector<int> indices(static_cast<std::size_t>(options_.tilings));
     active(x, std::span(indices));

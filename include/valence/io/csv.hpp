@@ -29,7 +29,8 @@ struct TextHash {
   std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
 };
 /// Places of texts, found without making a string of what is looked for.
-template <class Place> using TextIndex = std::unordered_map<std::string, Place, TextHash, std::equal_to<>>;
+template <class Place>
+using TextIndex = std::unordered_map<std::string, Place, TextHash, std::equal_to<>>;
 
 [[noreturn]] inline void fail_no_column(std::string_view where, std::string_view file, std::string_view name,
                                         const std::vector<std::string>& names) {
@@ -107,7 +108,8 @@ class CsvReader {
     return cell(column);
   }
   /// The number in a cell. Floating point must be finite: a NaN never passes silently.
-  template <TextNumber S> S number(std::size_t column) const {
+  template <TextNumber S>
+  S number(std::size_t column) const {
     const auto value = parse_number<S>(cell(column));
     if constexpr (std::floating_point<S>) {
       if (!value || !std::isfinite(*value)) reject(column, "a finite number");
@@ -283,7 +285,8 @@ class CsvTable {
   }
   /// A column of numbers. A cell that is missing, no number, out of range or (floating point) not finite is an `Error`
   /// with line, column and the text seen.
-  template <TextNumber S = double> std::vector<S> numbers(std::string_view name) const {
+  template <TextNumber S = double>
+  std::vector<S> numbers(std::string_view name) const {
     const std::size_t column = index(name);
     std::vector<S> out;
     out.reserve(rows());
@@ -360,7 +363,8 @@ class CsvWriter {
     return *this;
   }
   CsvWriter& operator<<(const char* text) { return *this << std::string_view(text); }
-  template <TextNumber S> CsvWriter& operator<<(S value) {
+  template <TextNumber S>
+  CsvWriter& operator<<(S value) {
     begin_cell();
     append_number(text_, value);
     return *this;

@@ -55,7 +55,8 @@ inline void append_json_string(std::string& out, std::string_view text) {
 }
 
 /// Appends a number as JSON, shortest that reads back to the same bits. JSON has no NaN and no infinity: an `Error`.
-template <std::floating_point S> void append_json_number(std::string& out, std::string_view argument, S value) {
+template <std::floating_point S>
+void append_json_number(std::string& out, std::string_view argument, S value) {
   check_finite("write JSON", argument, value);
   append_number(out, value);
 }

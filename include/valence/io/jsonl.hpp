@@ -53,7 +53,8 @@ struct JsonlFault {
 };
 
 /// Rows read from JSON lines.
-template <class Row> struct JsonlData {
+template <class Row>
+struct JsonlData {
   std::vector<Row> rows;
   std::vector<std::size_t> lines;  ///< lines[i] is where rows[i] stood, from 1
   std::vector<JsonlFault> faults;  ///< what was left out (`OnFault::skip`)
@@ -189,9 +190,11 @@ inline void same_shape(const Text& first, const char* first_key, const Text& sec
 }
 
 /// How each type of row is read from a parsed line and written as one.
-template <class Row> struct RowFormat;
+template <class Row>
+struct RowFormat;
 
-template <> struct RowFormat<LanguageModelingRow> {
+template <>
+struct RowFormat<LanguageModelingRow> {
   static LanguageModelingRow read(const nlohmann::json& row, const JsonlOptions&) {
     if (const auto* messages = find_key(row, "messages")) {
       if (find_key(row, "text")) throw RowFault{"messages", "stands beside text; expected one of the two"};
@@ -203,13 +206,15 @@ template <> struct RowFormat<LanguageModelingRow> {
   }
 };
 
-template <> struct RowFormat<PromptRow> {
+template <>
+struct RowFormat<PromptRow> {
   static PromptRow read(const nlohmann::json& row, const JsonlOptions&) {
     return {read_text(need_key(row, "prompt"), "prompt")};
   }
 };
 
-template <> struct RowFormat<PromptCompletionRow> {
+template <>
+struct RowFormat<PromptCompletionRow> {
   static PromptCompletionRow read(const nlohmann::json& row, const JsonlOptions&) {
     PromptCompletionRow out{read_text(need_key(row, "prompt"), "prompt"),
                             read_text(need_key(row, "completion"), "completion")};
@@ -218,7 +223,8 @@ template <> struct RowFormat<PromptCompletionRow> {
   }
 };
 
-template <> struct RowFormat<PreferenceRow> {
+template <>
+struct RowFormat<PreferenceRow> {
   static std::optional<double> log_prob(const nlohmann::json& row, const char* key) {
     const auto* value = find_key(row, key);
     if (!value) return std::nullopt;
@@ -248,7 +254,8 @@ template <> struct RowFormat<PreferenceRow> {
   }
 };
 
-template <> struct RowFormat<UnpairedPreferenceRow> {
+template <>
+struct RowFormat<UnpairedPreferenceRow> {
   static UnpairedPreferenceRow read(const nlohmann::json& row, const JsonlOptions&) {
     UnpairedPreferenceRow out{read_text(need_key(row, "prompt"), "prompt"),
                               read_text(need_key(row, "completion"), "completion"),
@@ -258,7 +265,8 @@ template <> struct RowFormat<UnpairedPreferenceRow> {
   }
 };
 
-template <> struct RowFormat<StepwiseRow> {
+template <>
+struct RowFormat<StepwiseRow> {
   static const nlohmann::json& list(const nlohmann::json& row, const char* key) {
     const auto& value = need_key(row, key);
     if (!value.is_array()) throw RowFault{key, fmt::format("is {}; expected a list", kind_of(value))};
@@ -311,7 +319,8 @@ class RowWriter {
     name(key);
     append_json_number(out_, key, value);
   }
-  template <class T, class F> void list(std::string_view key, const std::vector<T>& values, F&& write) {
+  template <class T, class F>
+  void list(std::string_view key, const std::vector<T>& values, F&& write) {
     name(key);
     out_ += '[';
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -401,7 +410,8 @@ std::vector<JsonlFault> for_each_row(LineReader reader, F&& use, const JsonlOpti
   return faults;
 }
 
-template <class Row> JsonlData<Row> collect_rows(LineReader reader, const JsonlOptions& options) {
+template <class Row>
+JsonlData<Row> collect_rows(LineReader reader, const JsonlOptions& options) {
   JsonlData<Row> out;
   out.faults = for_each_row<Row>(
       std::move(reader),
@@ -425,12 +435,14 @@ concept DataRow = requires(const nlohmann::json& row, const JsonlOptions& option
 /// allowed; keys that the type of row does not know are ignored (data sets carry their own); null is absent. A line
 /// that is no UTF-8, no JSON, too long, too deep, that names a key twice, lacks one or has a value of the wrong kind is
 /// a fault: `options.on_fault` says whether it stops the reading with an `Error` or is skipped and reported.
-template <DataRow Row> JsonlData<Row> load_jsonl(const std::filesystem::path& path, const JsonlOptions& options = {}) {
+template <DataRow Row>
+JsonlData<Row> load_jsonl(const std::filesystem::path& path, const JsonlOptions& options = {}) {
   return detail::collect_rows<Row>({detail::ByteSource::of_file("load_jsonl", path), options.max_line_bytes}, options);
 }
 
 /// The same from a text.
-template <DataRow Row> JsonlData<Row> parse_jsonl(std::string_view text, const JsonlOptions& options = {}) {
+template <DataRow Row>
+JsonlData<Row> parse_jsonl(std::string_view text, const JsonlOptions& options = {}) {
   return detail::collect_rows<Row>({detail::ByteSource::of_text(text, "text"), options.max_line_bytes}, options);
 }
 
@@ -443,19 +455,22 @@ std::vector<JsonlFault> for_each_jsonl(const std::filesystem::path& path, F&& us
 
 /// A row as one line of JSON, without line break: UTF-8, keys in TRL's order, numbers that read back to the same bits.
 /// Throws `Error` on text that is not UTF-8 and on log-probabilities that are not finite: JSON has neither.
-template <DataRow Row> std::string to_json_line(const Row& row) {
+template <DataRow Row>
+std::string to_json_line(const Row& row) {
   detail::RowWriter out;
   detail::write_row(out, row);
   return std::move(out).finish();
 }
 
 /// Writes rows to a file, one a line, atomically.
-template <DataRow Row> void save_jsonl(const std::filesystem::path& path, std::span<const Row> rows) {
+template <DataRow Row>
+void save_jsonl(const std::filesystem::path& path, std::span<const Row> rows) {
   AtomicFile file(path);
   for (const auto& row : rows) file.write(to_json_line(row) + '\n');
   file.commit();
 }
-template <DataRow Row> void save_jsonl(const std::filesystem::path& path, const std::vector<Row>& rows) {
+template <DataRow Row>
+void save_jsonl(const std::filesystem::path& path, const std::vector<Row>& rows) {
   save_jsonl(path, std::span<const Row>(rows));
 }
 

@@ -31,7 +31,8 @@ namespace valence {
 
 /// The numbers that can be written and read as text: float, double and the integers; not characters, not bool.
 template <class S>
-concept TextNumber = std::same_as<S, float> || std::same_as<S, double> ||
+concept TextNumber =
+    std::same_as<S, float> || std::same_as<S, double> ||
     (std::integral<S> && !std::same_as<S, bool> && !std::same_as<S, char> && !std::same_as<S, wchar_t> &&
      !std::same_as<S, char8_t> && !std::same_as<S, char16_t> && !std::same_as<S, char32_t>);
 
@@ -40,7 +41,8 @@ namespace detail {
 /// `strtod` in the "C" locale whatever the global one is: the road for standard libraries without `std::from_chars` of
 /// floating point (libc++ before 20), and for numbers so small that `from_chars` refuses to round them.
 /// `text` must be of the form that `parse_number` has checked.
-template <std::floating_point S> S parse_in_c_locale(std::string_view text) {
+template <std::floating_point S>
+S parse_in_c_locale(std::string_view text) {
   const std::string copy(text);  // strtod needs the terminating zero
 #if defined(_WIN32)
   static const _locale_t c_locale = _create_locale(LC_ALL, "C");
@@ -89,7 +91,8 @@ inline bool equal_ignoring_case(std::string_view text, std::string_view lower) {
   return true;
 }
 
-template <std::floating_point S> std::optional<S> parse_floating(std::string_view text) {
+template <std::floating_point S>
+std::optional<S> parse_floating(std::string_view text) {
   std::string_view digits = text;
   const bool negative = !digits.empty() && digits.front() == '-';
   if (negative) digits.remove_prefix(1);
@@ -113,7 +116,8 @@ template <std::floating_point S> std::optional<S> parse_floating(std::string_vie
 /// not (no hexadecimal, no grouping, no decimal comma). Floating point is rounded to nearest; what is too small for `S`
 /// becomes the nearest subnormal or zero; "nan", "inf" and "infinity" are read in any case, with a sign. Nothing when
 /// `text` is no number or too large for `S`.
-template <TextNumber S> std::optional<S> parse_number(std::string_view text) {
+template <TextNumber S>
+std::optional<S> parse_number(std::string_view text) {
   const auto blank = [](char c) { return c == ' ' || c == '\t'; };
   while (!text.empty() && blank(text.front())) text.remove_prefix(1);
   while (!text.empty() && blank(text.back())) text.remove_suffix(1);
@@ -134,14 +138,16 @@ template <TextNumber S> std::optional<S> parse_number(std::string_view text) {
 
 /// Appends the shortest text that `parse_number` (and every correct reader) rounds back to exactly `value`:
 /// "0.1", "1e-05", "-0", "nan", "-inf".
-template <TextNumber S> void append_number(std::string& out, S value) {
+template <TextNumber S>
+void append_number(std::string& out, S value) {
   // fmt ignores the locale unless asked with 'L'. (Not format_to: its symbol in Debian's fmt 9, built by g++, has another
   // name to clang.)
   out += fmt::format("{}", value);
 }
 
 /// The same as a string of its own.
-template <TextNumber S> std::string format_number(S value) {
+template <TextNumber S>
+std::string format_number(S value) {
   std::string out;
   append_number(out, value);
   return out;

@@ -56,7 +56,8 @@ inline std::vector<std::uint64_t> shape_of(const ParameterBlock& block) {
 }
 
 /// Calls `f(k, i)` for each number: `k` its place in the file (row-major), `i` its place in theta (matrices column by column).
-template <class F> void for_each_number(const ParameterBlock& block, F&& f) {
+template <class F>
+void for_each_number(const ParameterBlock& block, F&& f) {
   if (block.shape.size() != 2) {
     for (std::size_t k = 0; k < block.size(); ++k) f(k, block.offset + k);
     return;

@@ -84,11 +84,12 @@ constexpr unsigned bits_of(DType dtype) { return detail::dtype_facts[static_cast
 /// The C++ types that tensors are read into and written from: float, double, bool and the integers of 8 to 64 bits.
 template <class S>
 concept TensorScalar = std::same_as<S, float> || std::same_as<S, double> || std::same_as<S, bool> ||
-    (std::integral<S> && !std::same_as<S, char> && !std::same_as<S, wchar_t> && !std::same_as<S, char8_t> &&
-     !std::same_as<S, char16_t> && !std::same_as<S, char32_t>);
+                       (std::integral<S> && !std::same_as<S, char> && !std::same_as<S, wchar_t> &&
+                        !std::same_as<S, char8_t> && !std::same_as<S, char16_t> && !std::same_as<S, char32_t>);
 
 /// The type that tensors of `S` have in the file.
-template <TensorScalar S> constexpr DType dtype_of() {
+template <TensorScalar S>
+constexpr DType dtype_of() {
   if constexpr (std::same_as<S, bool>) return DType::boolean;
   if constexpr (std::same_as<S, float>) return DType::f32;
   if constexpr (std::same_as<S, double>) return DType::f64;
@@ -367,7 +368,8 @@ class Safetensors {
   }
   /// Copies a tensor's numbers to `out`. Type and count must agree (nothing is converted); otherwise an `Error` says what
   /// the file has, and `out` is as it was.
-  template <TensorScalar S> void read(std::string_view name, std::span<S> out) const {
+  template <TensorScalar S>
+  void read(std::string_view name, std::span<S> out) const {
     const TensorInfo& tensor = info(name);
     const auto data = checked<S>(tensor);
     check_size(where, fmt::format("the target of tensor {} of shape {}", shown(name), detail::shape_text(tensor.shape)),
@@ -376,7 +378,8 @@ class Safetensors {
                          detail::swaps_bytes);
   }
   /// A tensor's numbers.
-  template <TensorScalar S> std::vector<S> values(std::string_view name) const {
+  template <TensorScalar S>
+  std::vector<S> values(std::string_view name) const {
     const auto data = checked<S>(info(name));
     if constexpr (std::same_as<S, bool>) {
       std::vector<bool> out;
@@ -390,7 +393,8 @@ class Safetensors {
     }
   }
   /// A tensor's numbers, when it has the given shape.
-  template <TensorScalar S> std::vector<S> values(std::string_view name, std::span<const std::uint64_t> shape) const {
+  template <TensorScalar S>
+  std::vector<S> values(std::string_view name, std::span<const std::uint64_t> shape) const {
     const TensorInfo& tensor = info(name);
     if (!std::ranges::equal(tensor.shape, shape))
       fail(where, "{}: tensor {} has the shape {}; expected {}", name_, shown(name), detail::shape_text(tensor.shape),
@@ -403,18 +407,23 @@ class Safetensors {
   }
 
   /// Adds a tensor of `values`, row-major, as many as the shape says. No shape means one dimension.
-  template <TensorScalar S> void add(std::string name, std::span<const S> values, std::vector<std::uint64_t> shape) {
+  template <TensorScalar S>
+  void add(std::string name, std::span<const S> values, std::vector<std::uint64_t> shape) {
     std::vector<std::byte> data(values.size_bytes());
     detail::copy_numbers(data.data(), reinterpret_cast<const std::byte*>(values.data()), data.size(), sizeof(S),
                          detail::swaps_bytes);
     add_bytes(std::move(name), dtype_of<S>(), std::move(shape), data);
   }
   template <TensorScalar S>
-  void add(std::string name, const std::vector<S>& values,
-           std::vector<std::uint64_t> shape) requires(!std::same_as<S, bool>) {
+  void add(std::string name, const std::vector<S>& values, std::vector<std::uint64_t> shape)
+    requires(!std::same_as<S, bool>)
+  {
     add(std::move(name), std::span<const S>(values), std::move(shape));
   }
-  template <TensorScalar S> void add(std::string name, const std::vector<S>& values) requires(!std::same_as<S, bool>) {
+  template <TensorScalar S>
+  void add(std::string name, const std::vector<S>& values)
+    requires(!std::same_as<S, bool>)
+  {
     add(std::move(name), std::span<const S>(values), {values.size()});
   }
   /// Adds a tensor of any type from its bytes, row-major and little-endian.
@@ -540,7 +549,8 @@ class Safetensors {
   }
 
   /// A tensor's bytes, when they are numbers of type `S`.
-  template <TensorScalar S> std::span<const std::byte> checked(const TensorInfo& tensor) const {
+  template <TensorScalar S>
+  std::span<const std::byte> checked(const TensorInfo& tensor) const {
     if (tensor.dtype != dtype_of<S>())
       fail(where, "{}: tensor {} has the type {}; expected {}", name_, shown(tensor.name), name_of(tensor.dtype),
            name_of(dtype_of<S>()));
@@ -620,7 +630,8 @@ class Safetensors {
            name_, checksum_key, shown(found->second), expected);
   }
 
-  template <class Sink> void write(Sink&& sink, SafetensorsSaveOptions options) const {
+  template <class Sink>
+  void write(Sink&& sink, SafetensorsSaveOptions options) const {
     const auto order = written_order();
     std::string header =
         header_text(order, options.checksum ? checksum(order) : "", has_metadata_ && metadata_.empty());

@@ -12,8 +12,7 @@ template <class E>
 concept NamesItsStateAndAction = requires {
   typename E::State;
   typename E::Action;
-}
-&&std::copyable<typename E::State>&& std::copyable<typename E::Action>;
+} && std::copyable<typename E::State> && std::copyable<typename E::Action>;
 
 template <class E>
 concept ResetGivesTheFirstState = requires(E env, Rng& rng) {
@@ -29,16 +28,14 @@ concept StepGivesAStep = requires(E env, const typename E::Action& action, Rng& 
 };
 
 template <class E>
-concept DescribesItsActions = requires(const E env) {
-  env.actions();
-};
+concept DescribesItsActions = requires(const E env) { env.actions(); };
 
 /// A Markov decision process that can be played. `reset` starts an episode and `step` goes on with it; random numbers
 /// come in, so an environment holds no generator. Copyable: a copy is a snapshot (planning, vectorised environments,
 /// checkpoints).
 template <class E>
 concept Environment = std::copyable<E> && NamesItsStateAndAction<E> && ResetGivesTheFirstState<E> &&
-    StepGivesAStep<E> && DescribesItsActions<E>;
+                      StepGivesAStep<E> && DescribesItsActions<E>;
 
 /// Rewards are single numbers (not one an objective or a player).
 template <class E>
@@ -48,7 +45,8 @@ concept SingleReward = Environment<E> && requires(E env, const typename E::Actio
 
 /// Says in words what an environment lacks, at compile time. The first line of every trainer, whose signature is
 /// unconstrained: so this is the first error that a user reads, and not "no matching function".
-template <class E> consteval void explain_environment() {
+template <class E>
+consteval void explain_environment() {
   static_assert(std::copyable<E>, "valence: an environment can be copied: a copy is a snapshot of the episode");
   static_assert(NamesItsStateAndAction<E>,
                 "valence: an environment needs `using State = ...; using Action = ...;`, both copyable");

@@ -16,13 +16,15 @@
 namespace valence {
 
 /// The vector's entries.
-template <class S, class Derived> void encode(const Eigen::MatrixBase<Derived>& state, std::span<S> column) {
+template <class S, class Derived>
+void encode(const Eigen::MatrixBase<Derived>& state, std::span<S> column) {
   assert(static_cast<std::size_t>(state.size()) == column.size());
   for (Eigen::Index i = 0; i < state.size(); ++i) column[static_cast<std::size_t>(i)] = static_cast<S>(state[i]);
 }
 
 /// One-hot: 1 at `state`, 0 elsewhere.
-template <class S> void encode(int state, std::span<S> column) {
+template <class S>
+void encode(int state, std::span<S> column) {
   assert(state >= 0 && static_cast<std::size_t>(state) < column.size());
   for (S& x : column) x = S(0);
   column[static_cast<std::size_t>(state)] = S(1);
@@ -31,8 +33,6 @@ template <class S> void encode(int state, std::span<S> column) {
 /// A state that can enter a model over `S`. Declared after the built-in overloads: int and Eigen's types have no
 /// namespace of ours, so an overload further down would not be found.
 template <class State, class S>
-concept Encodable = requires(const State& state, std::span<S> column) {
-  encode(state, column);
-};
+concept Encodable = requires(const State& state, std::span<S> column) { encode(state, column); };
 
 }  // namespace valence

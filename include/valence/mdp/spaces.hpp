@@ -21,7 +21,8 @@ struct Discrete {
 
 /// All points between two corners, both included: numbers, or vectors of one size (with `size()` and `[]`), coordinate
 /// by coordinate.
-template <class V> struct Box {
+template <class V>
+struct Box {
   V low, high;
 
   /// False for a point of another size, and for one with a NaN.
@@ -49,6 +50,7 @@ template <class V> struct Box {
   }
 };
 // clang 16 does not deduce the arguments of aggregates by itself.
-template <class V> Box(V, V) -> Box<V>;
+template <class V>
+Box(V, V) -> Box<V>;
 
 }  // namespace valence

@@ -7,7 +7,8 @@ namespace valence {
 /// What an environment's `step` gives back. `terminated`: the episode is over and what follows is worth 0. `truncated`:
 /// it was cut off (a time limit) and would have gone on, so a learner still counts the value of `next`. `R` is
 /// `double`, or a vector for several objectives or players.
-template <class State, class R = double> struct Step {
+template <class State, class R = double>
+struct Step {
   State next;
   R reward = {};
   bool terminated = false, truncated = false;
@@ -18,7 +19,8 @@ template <class State, class R = double> struct Step {
 
 /// One step as a learner sees it. `next` is the state that followed, also where the episode ended there: never the
 /// first state of the next one.
-template <class State, class Action, class R = double> struct Transition {
+template <class State, class Action, class R = double>
+struct Transition {
   State state;
   Action action;
   R reward;

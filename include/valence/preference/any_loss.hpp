@@ -20,18 +20,19 @@ namespace valence {
 /// A loss of columns of `S` whose type is chosen at run time: it holds any loss, and is one itself (a `BatchLoss`, so
 /// it adds and scales like the others). One virtual call a batch. For programs with a `--loss` option: a trainer is
 /// compiled once, not once a loss. Columns of another type than `S` are refused with an `Error`.
-template <Scalar S = double> class AnyLoss {
+template <Scalar S = double>
+class AnyLoss {
  public:
   template <class L>
-  requires(!std::same_as<L, AnyLoss> && Loss<L>) explicit AnyLoss(L loss)
-      : loss_(std::make_shared<const Holder<L>>(std::move(loss))) {}
+    requires(!std::same_as<L, AnyLoss> && Loss<L>)
+  explicit AnyLoss(L loss) : loss_(std::make_shared<const Holder<L>>(std::move(loss))) {}
 
   double accumulate(const PreferenceBatch<S>& in, const PreferenceGradient<S>& out, double factor) const {
     return loss_->accumulate(in, out, factor);
   }
   template <class Other>
-  requires(!std::same_as<Other, S>) double accumulate(const PreferenceBatch<Other>&, const PreferenceGradient<Other>&,
-                                                      double) const {
+    requires(!std::same_as<Other, S>)
+  double accumulate(const PreferenceBatch<Other>&, const PreferenceGradient<Other>&, double) const {
     fail("AnyLoss", "it was made for columns of another scalar type");
   }
   void check(const PreferenceBatch<S>& in) const { loss_->check(in); }
@@ -44,7 +45,8 @@ template <Scalar S = double> class AnyLoss {
     virtual void check(const PreferenceBatch<S>& in) const = 0;
     virtual std::string describe() const = 0;
   };
-  template <class L> struct Holder final : Base {
+  template <class L>
+  struct Holder final : Base {
     explicit Holder(L l) : loss(std::move(l)) {}
     double accumulate(const PreferenceBatch<S>& in, const PreferenceGradient<S>& out, double factor) const override {
       return detail::accumulate_unchecked(loss, in, out, factor);
@@ -57,7 +59,8 @@ template <Scalar S = double> class AnyLoss {
 
   std::shared_ptr<const Base> loss_;  // never written to, so copies may share it
 };
-template <class L> AnyLoss(L) -> AnyLoss<double>;
+template <class L>
+AnyLoss(L) -> AnyLoss<double>;
 
 /// The loss of that name in `losses` with these options, `any_loss("ipo", {{"beta", 0.05}})`. Throws `Error` as
 /// `visit_loss` does.
@@ -69,7 +72,8 @@ AnyLoss<S> any_loss(std::string_view name, std::span<const LossOption> options, 
   return *result;
 }
 /// ... of `pair_losses`.
-template <Scalar S = double> AnyLoss<S> any_loss(std::string_view name, std::span<const LossOption> options) {
+template <Scalar S = double>
+AnyLoss<S> any_loss(std::string_view name, std::span<const LossOption> options) {
   return any_loss<S>(name, options, pair_losses);
 }
 template <Scalar S = double>

@@ -16,7 +16,8 @@ namespace valence {
 
 /// What a loss reads of one preference pair. `T` is a scalar or lanes. Log-probabilities are of whole responses (sums
 /// over tokens, nats); the reference's are constants, as are lengths and labels: no gradient flows into them.
-template <class T> struct Pair {
+template <class T>
+struct Pair {
   T chosen, rejected;                                            ///< log pi(chosen), log pi(rejected) under the policy
   T ref_chosen = {}, ref_rejected = {};                          ///< the same under the reference policy
   T chosen_length = splat<T>(1), rejected_length = splat<T>(1);  ///< scored tokens, >= 1
@@ -24,7 +25,10 @@ template <class T> struct Pair {
 };
 
 /// What a loss gives for one pair: its value and its derivatives with respect to the policy's two log-probabilities.
-template <class T> struct PairLoss { T value, d_chosen, d_rejected; };
+template <class T>
+struct PairLoss {
+  T value, d_chosen, d_rejected;
+};
 
 /// What a loss reads, as a bit mask `L::needs`. The driver checks once that it is there and valid, before anything is
 /// computed; columns that a loss does not read may hold anything. A loss of pairs always reads `chosen` and `rejected`.
@@ -50,19 +54,22 @@ constexpr bool has(Column set, Column element) { return (unsigned(set) & unsigne
 
 /// Views of the columns of a batch of pairs; an absent column is empty, all others have one entry a pair.
 /// `weight` (>= 0) multiplies a pair's value and gradient; the mean still divides by the number of pairs.
-template <class S> struct PairBatch {
+template <class S>
+struct PairBatch {
   std::span<const S> chosen, rejected, ref_chosen = {}, ref_rejected = {};
   std::span<const S> chosen_length = {}, rejected_length = {}, p_chosen = {}, weight = {};
 };
 
 /// Views of the columns of a batch of single responses.
-template <class S> struct SingleBatch {
+template <class S>
+struct SingleBatch {
   std::span<const S> log_prob, ref_log_prob = {}, length = {}, weight = {};
   std::span<const bool> desirable = {};
 };
 
 /// A batch that a loss of a whole batch reads; which parts, its `needs` says.
-template <class S> struct PreferenceBatch {
+template <class S>
+struct PreferenceBatch {
   PairBatch<S> pairs = {};
   SingleBatch<S> unpaired = {};  ///< responses labelled desirable or not (KTO, BCO)
   SingleBatch<S> base = {};      ///< samples of a baseline, calibration or demonstration distribution
@@ -70,33 +77,43 @@ template <class S> struct PreferenceBatch {
 };
 
 /// Where gradients go: with respect to the policy's log-probabilities, one entry each. An empty span is not wanted.
-template <class S> struct PreferenceGradient {
+template <class S>
+struct PreferenceGradient {
   std::span<S> chosen = {}, rejected = {}, unpaired = {}, base = {};
 };
 
 namespace detail {
 
-template <class C> using ElementOf = std::remove_cvref_t<decltype(*std::declval<const C&>().data())>;
+template <class C>
+using ElementOf = std::remove_cvref_t<decltype(*std::declval<const C&>().data())>;
 
-template <class C> std::span<const ElementOf<C>> as_span(const C& column) {
+template <class C>
+std::span<const ElementOf<C>> as_span(const C& column) {
   return {column.data(), static_cast<std::size_t>(column.size())};
 }
 
 /// A new column for results: of the user's own type where that owns its numbers, an Eigen array otherwise.
-template <class C> struct OwnedColumn { using type = Eigen::Array<ElementOf<C>, Eigen::Dynamic, 1>; };
 template <class C>
-requires std::is_base_of_v<Eigen::PlainObjectBase<C>, C>
+struct OwnedColumn {
+  using type = Eigen::Array<ElementOf<C>, Eigen::Dynamic, 1>;
+};
+template <class C>
+  requires std::is_base_of_v<Eigen::PlainObjectBase<C>, C>
 struct OwnedColumn<C> {
   using type = C;
 };
-template <class S> struct OwnedColumn<std::vector<S>> { using type = std::vector<S>; };
+template <class S>
+struct OwnedColumn<std::vector<S>> {
+  using type = std::vector<S>;
+};
 
 }  // namespace detail
 
 /// The user's arrays as they are, by name: `PairLogProbs<Eigen::ArrayXd> batch{chosen, rejected, ref_chosen,
 /// ref_rejected};` `C` is any contiguous column: an Eigen array or vector, `std::vector<double>`, or, to refer instead
 /// of copy, `std::span<const double>`. Without the template argument it is deduced from the first column.
-template <class C> struct PairLogProbs {
+template <class C>
+struct PairLogProbs {
   C chosen, rejected, ref_chosen = {}, ref_rejected = {}, chosen_length = {}, rejected_length = {}, p_chosen = {},
                       weight = {};
 
@@ -110,6 +127,7 @@ template <class C> struct PairLogProbs {
   }
 };
 // clang 16 does not deduce the arguments of aggregates by itself.
-template <class C, class... More> PairLogProbs(C, More...) -> PairLogProbs<C>;
+template <class C, class... More>
+PairLogProbs(C, More...) -> PairLogProbs<C>;
 
 }  // namespace valence

@@ -72,7 +72,8 @@ struct BaseSft {
     }
     return factor * (sum / total);
   }
-  template <class S> void check(const PreferenceBatch<S>& in) const {
+  template <class S>
+  void check(const PreferenceBatch<S>& in) const {
     if (reduction == SftReduction::sequence_mean) return;
     const detail::Where where{this, [](const void*) { return std::string(name); }};
     detail::check_lengths(where, "base.length", in.base.length, in.base.log_prob.size(), true);
@@ -96,16 +97,22 @@ struct LogProbMean {
 namespace detail {
 
 /// A number and where it came from. Comparing both makes an unstable sort stable, without a buffer.
-template <class S> using Ranked = std::pair<S, std::uint32_t>;
+template <class S>
+using Ranked = std::pair<S, std::uint32_t>;
 
 /// Memory for sorting, kept from call to call by each thread: in steady state nothing is allocated.
-template <class S> struct SortWorkspace { std::vector<Ranked<S>> a, b; };
-template <class S> SortWorkspace<S>& sort_workspace() {
+template <class S>
+struct SortWorkspace {
+  std::vector<Ranked<S>> a, b;
+};
+template <class S>
+SortWorkspace<S>& sort_workspace() {
   thread_local SortWorkspace<S> workspace;
   return workspace;
 }
 
-template <class S> void sort_differences(std::span<const S> x, std::span<const S> y, std::vector<Ranked<S>>& out) {
+template <class S>
+void sort_differences(std::span<const S> x, std::span<const S> y, std::vector<Ranked<S>>& out) {
   out.resize(x.size());
   for (std::size_t i = 0; i < x.size(); ++i) out[i] = {x[i] - y[i], static_cast<std::uint32_t>(i)};
   std::sort(out.begin(), out.end());
@@ -188,12 +195,14 @@ namespace detail {
 
 /// lambda link(s (beta u - shift)), s = +1 for a desirable response and -1 for another. It reads a response as the
 /// chosen of a pair, and its label as `p_chosen`, so that the driver of pairs runs it.
-template <class Link> struct SingleTerm {
+template <class Link>
+struct SingleTerm {
   Link link;
   double beta, shift, desirable_weight, undesirable_weight;
 
   static constexpr Column needs = Column::reference | Column::p_chosen;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
     using S = scalar_t<T>;
     const auto desirable = p.p_chosen > splat<T>(S(0.5));
     const T sign = elementary::select(desirable, splat<T>(1), splat<T>(-1));
@@ -225,7 +234,8 @@ double accumulate_single(const SingleTerm<Link>& term, const SingleBatch<S>& in,
 }
 
 /// Mean of x - y, in double.
-template <class S> double mean_difference(std::span<const S> x, std::span<const S> y) {
+template <class S>
+double mean_difference(std::span<const S> x, std::span<const S> y) {
   double sum = 0;
   for (std::size_t i = 0; i < x.size(); ++i) sum += static_cast<double>(x[i]) - static_cast<double>(y[i]);
   return sum / static_cast<double>(x.size());
@@ -238,7 +248,8 @@ inline double positive_or_zero(double x) { return x > 0 ? x : 0; }
 /// One batch's estimate of KL(policy, reference) from mismatched responses: the mean of log pi - log pi_ref (nats),
 /// which may be negative. Average the estimates of several batches (a plain mean, not the last one: pitfall P8) and
 /// give the mean to `KtoAt`.
-template <class S> double kl_estimate(const SingleBatch<S>& mismatched) {
+template <class S>
+double kl_estimate(const SingleBatch<S>& mismatched) {
   const detail::Where where{nullptr, [](const void*) { return std::string("kl_estimate"); }};
   detail::check_batch(where, Column::kl, PreferenceBatch<S>{.kl = mismatched});
   return detail::mean_difference(mismatched.log_prob, mismatched.ref_log_prob);
@@ -337,7 +348,8 @@ struct KtoPair {
   struct Terms {
     double beta, chosen_zero, rejected_zero;
     static constexpr Column needs = Column::reference;
-    template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
+    template <class T>
+    PairLoss<T> operator()(const Pair<T>& p) const {
       using S = scalar_t<T>;
       const OneMinusSigmoidLink link;
       const ValueAndSlope<T> chosen = link(S(beta) * (p.chosen - p.ref_chosen - S(chosen_zero)));
@@ -380,7 +392,8 @@ struct RewardMoments {
 
   /// Adds a batch of rewards (Chan, Golub and LeVeque's update). Throws for an empty batch and numbers that are not
   /// finite.
-  template <class S> void add(double beta, std::span<const S> log_prob, std::span<const S> ref_log_prob) {
+  template <class S>
+  void add(double beta, std::span<const S> log_prob, std::span<const S> ref_log_prob) {
     check_positive("RewardMoments", "beta", beta);
     if (log_prob.empty()) fail("RewardMoments", "log_prob is empty; expected at least one response");
     check_size("RewardMoments", "ref_log_prob", ref_log_prob.size(), log_prob.size());
@@ -398,7 +411,8 @@ struct RewardMoments {
     mean += gap * n / total;
     count = total;
   }
-  template <class S> void add(double beta, const SingleBatch<S>& batch) {
+  template <class S>
+  void add(double beta, const SingleBatch<S>& batch) {
     add(beta, batch.log_prob, batch.ref_log_prob);
   }
   /// Unbiased (divides by count - 1); 0 for a single response.

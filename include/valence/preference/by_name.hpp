@@ -25,16 +25,20 @@ struct LossOption {
 };
 
 /// An entry of the list: a name, an aggregate of options, and the loss it makes.
-template <class Options, class Make> struct NamedLoss {
+template <class Options, class Make>
+struct NamedLoss {
   std::string_view name;
   Options options;
   Make make;
 };
 
 /// A list of named losses, for `visit_loss`.
-template <class... Entries> struct NamedLosses;
-template <> struct NamedLosses<> {};
-template <class First, class... Rest> struct NamedLosses<First, Rest...> {
+template <class... Entries>
+struct NamedLosses;
+template <>
+struct NamedLosses<> {};
+template <class First, class... Rest>
+struct NamedLosses<First, Rest...> {
   First first;
   NamedLosses<Rest...> rest;
 };
@@ -43,7 +47,8 @@ namespace detail {
 
 inline constexpr auto itself = [](const auto& loss) { return loss; };
 
-template <class... Entries> constexpr auto list(Entries... entries) {
+template <class... Entries>
+constexpr auto list(Entries... entries) {
   if constexpr (sizeof...(entries) == 0)
     return NamedLosses<>{};
   else
@@ -51,7 +56,8 @@ template <class... Entries> constexpr auto list(Entries... entries) {
       return NamedLosses<decltype(first), decltype(rest)...>{first, list(rest...)};
     }(entries...);
 }
-template <class L> constexpr NamedLoss<L, decltype(itself)> named(std::string_view name, L loss) {
+template <class L>
+constexpr NamedLoss<L, decltype(itself)> named(std::string_view name, L loss) {
   return {name, loss, itself};
 }
 template <class Options, class Make>
@@ -60,12 +66,14 @@ constexpr NamedLoss<Options, Make> named(std::string_view name, Options options,
 }
 
 inline void names(const NamedLosses<>&, std::string&) {}
-template <class First, class... Rest> void names(const NamedLosses<First, Rest...>& losses, std::string& out) {
+template <class First, class... Rest>
+void names(const NamedLosses<First, Rest...>& losses, std::string& out) {
   out += fmt::format("{}{}", out.empty() ? "" : ", ", losses.first.name);
   names(losses.rest, out);
 }
 
-template <class Options> void set_option(std::string_view loss, Options& options, const LossOption& option) {
+template <class Options>
+void set_option(std::string_view loss, Options& options, const LossOption& option) {
   bool found = false;
   std::string known;
   visit_fields(options, [&](std::string_view name, auto& value) {
@@ -96,11 +104,18 @@ void visit(const NamedLosses<First, Rest...>& losses, std::string_view name, std
 }  // namespace detail
 
 /// `named_losses(named_loss("dpo", Dpo{}), named_loss("own", Own{}))`: a list of one's own, shorter or longer.
-template <class... Entries> constexpr auto named_losses(Entries... entries) { return detail::list(entries...); }
+template <class... Entries>
+constexpr auto named_losses(Entries... entries) {
+  return detail::list(entries...);
+}
 /// An entry: a loss, whose members are the options.
-template <class L> constexpr auto named_loss(std::string_view name, L loss) { return detail::named(name, loss); }
+template <class L>
+constexpr auto named_loss(std::string_view name, L loss) {
+  return detail::named(name, loss);
+}
 /// An entry: options and what makes a loss of them. The options list their members in `fields`.
-template <class Options, class Make> constexpr auto named_loss(std::string_view name, Options options, Make make) {
+template <class Options, class Make>
+constexpr auto named_loss(std::string_view name, Options options, Make make) {
   return detail::named(name, options, make);
 }
 
@@ -144,15 +159,18 @@ void visit_loss(std::string_view name, std::initializer_list<LossOption> options
   visit_loss(name, std::span<const LossOption>(options.begin(), options.size()), f, losses);
 }
 /// ... of `pair_losses`.
-template <class F> void visit_loss(std::string_view name, std::span<const LossOption> options, F&& f) {
+template <class F>
+void visit_loss(std::string_view name, std::span<const LossOption> options, F&& f) {
   visit_loss(name, options, f, pair_losses);
 }
-template <class F> void visit_loss(std::string_view name, std::initializer_list<LossOption> options, F&& f) {
+template <class F>
+void visit_loss(std::string_view name, std::initializer_list<LossOption> options, F&& f) {
   visit_loss(name, options, f, pair_losses);
 }
 
 /// The names in a list, for a program's `--help`: "dpo, cdpo, ...".
-template <class... Entries> std::string loss_names(const NamedLosses<Entries...>& losses) {
+template <class... Entries>
+std::string loss_names(const NamedLosses<Entries...>& losses) {
   std::string result;
   detail::names(losses, result);
   return result;

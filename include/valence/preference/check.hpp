@@ -22,7 +22,8 @@ struct Where {
 };
 
 /// Does `good`, which gives a mask, hold for every entry? In lanes, without a branch.
-template <class S, class F> bool all_good(std::span<const S> x, F good) {
+template <class S, class F>
+bool all_good(std::span<const S> x, F good) {
   using T = Lanes<S>;
   constexpr std::size_t lanes = lane_count<T>;
   T bad[4] = {};
@@ -35,7 +36,8 @@ template <class S, class F> bool all_good(std::span<const S> x, F good) {
   return count == S(0);
 }
 
-template <class S> bool all_finite(std::span<const S> x) {
+template <class S>
+bool all_finite(std::span<const S> x) {
   return all_good(x, [](auto v) { return v - v == decltype(v){}; });  // inf - inf and NaN - NaN are NaN
 }
 
@@ -64,7 +66,8 @@ void check_lengths(const Where& where, std::string_view column, std::span<const 
     if (!good(x[i])) fail(where(), "{}[{}] is {}; expected a whole number of tokens, at least 1", column, i, x[i]);
 }
 
-template <class S> void check_labels(const Where& where, std::string_view column, std::span<const S> x) {
+template <class S>
+void check_labels(const Where& where, std::string_view column, std::span<const S> x) {
   const auto good = [](auto p) { return (p >= S(0)) & (p <= S(1)); };
   if (all_good(x, good)) return;
   for (std::size_t i = 0; i < x.size(); ++i)
@@ -72,7 +75,8 @@ template <class S> void check_labels(const Where& where, std::string_view column
 }
 
 /// Log-probabilities of discrete outcomes: at most `limit` or, if `strict`, below 0.
-template <class S> void check_below(const Where& where, std::string_view column, std::span<const S> x, bool strict) {
+template <class S>
+void check_below(const Where& where, std::string_view column, std::span<const S> x, bool strict) {
   const S limit = S(1e-9);  // rounding of a sum of log-probabilities of certain tokens
   if (strict ? all_good(x, [](auto q) { return q < S(0); }) : all_good(x, [=](auto q) { return q <= limit; })) return;
   for (std::size_t i = 0; i < x.size(); ++i)
@@ -81,7 +85,8 @@ template <class S> void check_below(const Where& where, std::string_view column,
            strict ? "below 0 (certainty has infinite odds)" : "at most 0");
 }
 
-template <class S> void check_pairs(const Where& where, Column needs, const PairBatch<S>& in) {
+template <class S>
+void check_pairs(const Where& where, Column needs, const PairBatch<S>& in) {
   const std::size_t n = in.chosen.size();
   if (n == 0) fail(where(), "chosen is empty; expected at least one pair");
   check_column(where, "chosen", in.chosen, n, true);
@@ -102,7 +107,8 @@ template <class S> void check_pairs(const Where& where, Column needs, const Pair
     fail(where(), "weight is given, but the terms of this loss mix pairs: leave the column out");
 }
 
-template <class S> void check_batch(const Where& where, Column needs, const PreferenceBatch<S>& in) {
+template <class S>
+void check_batch(const Where& where, Column needs, const PreferenceBatch<S>& in) {
   constexpr Column of_pairs = Column::pairs | Column::reference | Column::lengths | Column::p_chosen |
                               Column::at_most_one | Column::less_than_one | Column::unweighted;
   if (has(needs, of_pairs)) check_pairs(where, needs, in.pairs);

@@ -25,14 +25,14 @@ concept PointwiseLoss = std::copyable<L> && requires(const L loss, const Pair<do
 /// sum of any losses one expression without temporaries. Running statistics come in as numbers: the loss stays a value.
 /// With a `needs` the driver checks the batch first; without one (a user's own loss) that is `accumulate`'s affair.
 template <class L>
-concept BatchLoss = std::copyable<L> &&
-    requires(const L loss, const PreferenceBatch<float>& b, PreferenceGradient<float> f,
-             const PreferenceBatch<double>& c, PreferenceGradient<double> d) {
-  { loss.accumulate(b, f, 1.0) } -> std::same_as<double>;
-  { loss.accumulate(c, d, 1.0) } -> std::same_as<double>;
-};
+concept BatchLoss =
+    std::copyable<L> && requires(const L loss, const PreferenceBatch<float>& b, PreferenceGradient<float> f,
+                                 const PreferenceBatch<double>& c, PreferenceGradient<double> d) {
+      { loss.accumulate(b, f, 1.0) } -> std::same_as<double>;
+      { loss.accumulate(c, d, 1.0) } -> std::same_as<double>;
+    };
 
 template <class L>
-concept Loss = std::is_class_v<L> &&(PointwiseLoss<L> || BatchLoss<L>);
+concept Loss = std::is_class_v<L> && (PointwiseLoss<L> || BatchLoss<L>);
 
 }  // namespace valence

@@ -26,7 +26,8 @@ namespace valence {
 namespace detail {
 
 /// The columns of a block of pairs; null where a column is not there or not wanted.
-template <class S> struct PairPointers {
+template <class S>
+struct PairPointers {
   const S *chosen, *rejected, *ref_chosen, *ref_rejected, *chosen_length, *rejected_length, *p_chosen;
   const S *weight, *more_weight;
   S *d_chosen, *d_rejected, *values;
@@ -93,7 +94,8 @@ template <class L, class S>
 
 /// All pairs: whole lanes straight from the columns, the rest through a padded copy. So each pair goes through the same
 /// code.
-template <class L, class S> double run_pairs(const L& loss, PairPointers<S> at, std::size_t n, S scale, bool keep) {
+template <class L, class S>
+double run_pairs(const L& loss, PairPointers<S> at, std::size_t n, S scale, bool keep) {
   constexpr std::size_t lanes = lane_count<Lanes<S>>;
   if (!at.weight) {
     at.weight = at.more_weight;
@@ -127,7 +129,8 @@ template <class L, class S> double run_pairs(const L& loss, PairPointers<S> at, 
   return total;
 }
 
-template <class S> PairPointers<S> pointers(const PairBatch<S>& in) {
+template <class S>
+PairPointers<S> pointers(const PairBatch<S>& in) {
   const auto or_null = [](std::span<const S> column) { return column.empty() ? nullptr : column.data(); };
   return {in.chosen.data(),
           in.rejected.data(),
@@ -158,8 +161,12 @@ double accumulate_pairs(const L& loss, const PairBatch<S>& in, std::span<const S
 
 /// Calls f(loss, factor) with the multiples taken off `loss`: c * loss has exactly c times the value of loss, not the
 /// sum of c times each rounded item (pitfall P4).
-template <class L, class F> double with_factor(const L& loss, double factor, F&& f) { return f(loss, factor); }
-template <class L, class F> double with_factor(const Scaled<L>& loss, double factor, F&& f) {
+template <class L, class F>
+double with_factor(const L& loss, double factor, F&& f) {
+  return f(loss, factor);
+}
+template <class L, class F>
+double with_factor(const Scaled<L>& loss, double factor, F&& f) {
   return with_factor(loss.loss, factor * loss.factor, f);
 }
 
@@ -185,7 +192,8 @@ void check_call(const L& loss, const PreferenceBatch<S>& in, const PreferenceGra
 }
 
 /// Finite numbers went in; a value that is not finite is an overflow, and is never passed on in silence (pitfall P21).
-template <class L> double finite_value(const L& loss, double value) {
+template <class L>
+double finite_value(const L& loss, double value) {
   if (!std::isfinite(value))
     fail(loss_name(loss), "its value is {}: the numbers overflow the columns' type; the gradient is not usable", value);
   return value;
@@ -198,7 +206,8 @@ double Weighted<L, S>::accumulate(const PreferenceBatch<S>& in, const Preference
   return detail::accumulate_pairs(loss, in.pairs, weights, out, factor);
 }
 
-template <PointwiseLoss L, Scalar S> void Weighted<L, S>::check(const PreferenceBatch<S>& in) const {
+template <PointwiseLoss L, Scalar S>
+void Weighted<L, S>::check(const PreferenceBatch<S>& in) const {
   const detail::Where where{this, [](const void* l) { return static_cast<const Weighted*>(l)->describe(); }};
   if (weights.size() != in.pairs.chosen.size()) check_size(where(), "weights", weights.size(), in.pairs.chosen.size());
   detail::check_weights(where, "weights", weights, weights.size());
@@ -243,13 +252,15 @@ double evaluate(const L& loss, const PairBatch<S>& in, std::type_identity_t<Pref
 }
 
 /// What `evaluate` gives for pairs: `auto [value, d_chosen, d_rejected] = evaluate(loss, batch);`
-template <class C> struct PairEvaluation {
+template <class C>
+struct PairEvaluation {
   double value;            ///< weighted mean over the pairs
   C d_chosen, d_rejected;  ///< derivatives of `value` with respect to the policy's log-probabilities, one entry a pair
 };
 
 /// Value and gradients of `loss` on the user's arrays. The results are arrays of the user's type.
-template <Loss L, class C> auto evaluate(const L& loss, const PairLogProbs<C>& batch) {
+template <Loss L, class C>
+auto evaluate(const L& loss, const PairLogProbs<C>& batch) {
   using S = typename PairLogProbs<C>::Scalar;
   using Result = typename detail::OwnedColumn<C>::type;
   const PairBatch<S> in = batch.view();
@@ -262,18 +273,21 @@ template <Loss L, class C> auto evaluate(const L& loss, const PairLogProbs<C>& b
       {.chosen = {result.d_chosen.data(), in.chosen.size()}, .rejected = {result.d_rejected.data(), in.chosen.size()}});
   return result;
 }
-template <Loss L, Scalar S> auto evaluate(const L& loss, const PairBatch<S>& in) {
+template <Loss L, Scalar S>
+auto evaluate(const L& loss, const PairBatch<S>& in) {
   PairLogProbs<std::span<const S>> columns{in.chosen,        in.rejected,        in.ref_chosen, in.ref_rejected,
                                            in.chosen_length, in.rejected_length, in.p_chosen,   in.weight};
   return evaluate(loss, columns);
 }
 
 /// What `evaluate` gives for a batch of several parts; the gradient of a part that is not there is empty.
-template <Scalar S> struct BatchEvaluation {
+template <Scalar S>
+struct BatchEvaluation {
   double value;
   Eigen::Array<S, Eigen::Dynamic, 1> d_chosen, d_rejected, d_unpaired, d_base;
 };
-template <Loss L, Scalar S> BatchEvaluation<S> evaluate(const L& loss, const PreferenceBatch<S>& in) {
+template <Loss L, Scalar S>
+BatchEvaluation<S> evaluate(const L& loss, const PreferenceBatch<S>& in) {
   BatchEvaluation<S> result{};
   const auto make = [](auto& column, std::span<const S> like) {
     column.resize(static_cast<Eigen::Index>(like.size()));
@@ -294,7 +308,8 @@ void pair_values(const L& loss, const PairBatch<S>& in, std::span<std::type_iden
   at.values = values.data();
   detail::run_pairs(loss, at, in.chosen.size(), S(0), true);
 }
-template <PointwiseLoss L, class C> auto pair_values(const L& loss, const PairLogProbs<C>& batch) {
+template <PointwiseLoss L, class C>
+auto pair_values(const L& loss, const PairLogProbs<C>& batch) {
   using S = typename PairLogProbs<C>::Scalar;
   typename detail::OwnedColumn<C>::type values;
   const PairBatch<S> in = batch.view();

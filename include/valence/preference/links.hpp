@@ -22,7 +22,8 @@ namespace valence {
 
 /// sp(-z) = -log sigma(z): DPO (Rafailov et al. 2023, arXiv:2305.18290, eq. 7), Bradley-Terry.
 struct LogisticLink {
-  template <class T> ValueAndSlope<T> operator()(T z) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T z) const {
     const auto [tail, minus, plus] = detail::logistic_parts(z);
     return {detail::positive_part(-z) + tail, T{} - minus};
   }
@@ -31,7 +32,8 @@ struct LogisticLink {
 /// (1 - e) sp(-z) + e sp(z), e in [0, 0.5]: a label that is wrong with probability e (cDPO).
 struct LabelSmoothedLink {
   double label_smoothing = 0.1;
-  template <class T> ValueAndSlope<T> operator()(T z) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T z) const {
     using S = scalar_t<T>;
     const auto [tail, minus, plus] = detail::logistic_parts(z);
     const S e = S(label_smoothing), keep = S(1 - label_smoothing);
@@ -44,7 +46,8 @@ struct LabelSmoothedLink {
 /// p sp(-z) + (1 - p) sp(z) with each pair's own p = `p_chosen` (DNO, Rosset et al. 2024, arXiv:2404.03715).
 struct SoftLabelLink {
   static constexpr Column needs = Column::p_chosen;
-  template <class T> ValueAndSlope<T> operator()(T z, T p) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T z, T p) const {
     const auto [tail, minus, plus] = detail::logistic_parts(z);
     const T q = scalar_t<T>(1) - p;
     return {p * detail::positive_part(-z) + q * detail::positive_part(z) + tail, q - minus};
@@ -55,7 +58,8 @@ struct SoftLabelLink {
 /// e (rDPO, Chowdhury et al. 2024, arXiv:2403.00409, eq. 12). Unbounded below for e > 0: -> -e z / (1 - 2e).
 struct RobustLink {
   double label_smoothing = 0.1;
-  template <class T> ValueAndSlope<T> operator()(T z) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T z) const {
     using S = scalar_t<T>;
     const auto [tail, minus, plus] = detail::logistic_parts(z);
     const double scale = 1 - 2 * label_smoothing;
@@ -71,7 +75,8 @@ struct RobustLink {
 
 /// max(0, 1 - z): SLiC's and RSO's hinge. Slope 0 at the kink.
 struct HingeLink {
-  template <class T> ValueAndSlope<T> operator()(T z) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T z) const {
     using S = scalar_t<T>;
     return {detail::positive_part(S(1) - z), elementary::select(z < S(1), splat<T>(-1), T{})};
   }
@@ -79,7 +84,8 @@ struct HingeLink {
 
 /// e^-z, along its tangent for z below -700 (-80 in float).
 struct ExponentialLink {
-  template <class T> ValueAndSlope<T> operator()(T z) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T z) const {
     const ValueAndSlope<T> e = detail::exp_c1(-z);
     return {e.value, -e.slope};
   }
@@ -90,7 +96,8 @@ struct ExponentialLink {
 /// log e].
 struct ExoLink {
   double label_smoothing = 1e-3;
-  template <class T> ValueAndSlope<T> operator()(T z) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T z) const {
     using S = scalar_t<T>;
     const auto [tail, minus, plus] = detail::logistic_parts(z);
     const double keep = elementary::log1p(-label_smoothing), flip = elementary::log(label_smoothing);
@@ -110,7 +117,8 @@ struct ExoLink {
 /// arXiv:2406.08414, "LRML"). Not convex: at z = 0 the slope is +0.784 for tau = 0.05.
 struct DiscoPopLink {
   double tau = 0.05;
-  template <class T> ValueAndSlope<T> operator()(T z) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T z) const {
     using S = scalar_t<T>;
     const T t = z / S(tau);
     const auto [tail, minus, plus] = detail::logistic_parts(z);
@@ -129,7 +137,8 @@ struct DiscoPopLink {
 /// (z - target)^2: IPO's regression of the margin.
 struct SquareLink {
   double target = 1;
-  template <class T> ValueAndSlope<T> operator()(T z) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T z) const {
     using S = scalar_t<T>;
     const T error = z - S(target);
     return {error * error, S(2) * error};
@@ -140,7 +149,8 @@ struct SquareLink {
 
 /// sigma(-z): the probability of ranking the pair wrongly; bounded, so outliers stop pulling.
 struct OneMinusSigmoidLink {
-  template <class T> ValueAndSlope<T> operator()(T z) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T z) const {
     const auto [tail, minus, plus] = detail::logistic_parts(z);
     return {minus, T{} - plus * minus};
   }
@@ -149,11 +159,15 @@ struct OneMinusSigmoidLink {
 // ---------------------------------------------------------------- two-score links
 
 /// A two-score link's value and its derivatives with respect to a (chosen) and b (rejected).
-template <class T> struct TwoSlopes { T value, d_a, d_b; };
+template <class T>
+struct TwoSlopes {
+  T value, d_a, d_b;
+};
 
 /// sp(-a) + sp(a)/2 + sp(b)/2: noise-contrastive alignment (Chen et al. 2024, arXiv:2402.05369).
 struct NcaLink {
-  template <class T> TwoSlopes<T> operator()(T a, T b) const {
+  template <class T>
+  TwoSlopes<T> operator()(T a, T b) const {
     using S = scalar_t<T>;
     const auto [a_tail, a_minus, a_plus] = detail::logistic_parts(a);
     const auto [b_tail, b_minus, b_plus] = detail::logistic_parts(b);
@@ -167,7 +181,8 @@ struct NcaLink {
 /// the running mean of rewards (`RewardMoments`), a constant.
 struct BcoLink {
   double delta = 0;
-  template <class T> TwoSlopes<T> operator()(T a, T b) const {
+  template <class T>
+  TwoSlopes<T> operator()(T a, T b) const {
     using S = scalar_t<T>;
     const T x = a - S(delta), y = b - S(delta);
     const auto [x_tail, x_minus, x_plus] = detail::logistic_parts(x);
@@ -181,7 +196,8 @@ struct BcoLink {
 /// sigma(-a) + sigma(b): anchored preference optimisation that raises the chosen and lowers the rejected
 /// (D'Oosterlinck et al. 2024, arXiv:2408.06266).
 struct ApoZeroLink {
-  template <class T> TwoSlopes<T> operator()(T a, T b) const {
+  template <class T>
+  TwoSlopes<T> operator()(T a, T b) const {
     const auto [a_tail, a_minus, a_plus] = detail::logistic_parts(a);
     const auto [b_tail, b_minus, b_plus] = detail::logistic_parts(b);
     return {a_minus + b_plus, T{} - a_plus * a_minus, b_plus * b_minus};
@@ -190,7 +206,8 @@ struct ApoZeroLink {
 
 /// sigma(a) + sigma(-(a - b)): lowers both, the rejected more. Both terms take the same scores (pitfall P16).
 struct ApoDownLink {
-  template <class T> TwoSlopes<T> operator()(T a, T b) const {
+  template <class T>
+  TwoSlopes<T> operator()(T a, T b) const {
     const auto [a_tail, a_minus, a_plus] = detail::logistic_parts(a);
     const auto [m_tail, m_minus, m_plus] = detail::logistic_parts(a - b);
     const T h = detail::rounded(m_plus * m_minus);
@@ -201,7 +218,8 @@ struct ApoDownLink {
 /// (a - target)^2 + (b + target)^2: SPPO's regression of each log-ratio (Wu et al. 2024, arXiv:2405.00675).
 struct SppoLink {
   double target = 0.5;
-  template <class T> TwoSlopes<T> operator()(T a, T b) const {
+  template <class T>
+  TwoSlopes<T> operator()(T a, T b) const {
     using S = scalar_t<T>;
     const T x = a - S(target), y = b + S(target);
     return {detail::rounded(x * x) + detail::rounded(y * y), S(2) * x, S(2) * y};

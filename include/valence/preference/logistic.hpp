@@ -10,11 +10,15 @@
 namespace valence::detail {
 
 /// max(x, 0), for finite x.
-template <class T> [[gnu::always_inline]] inline T positive_part(T x) { return elementary::select(x > T{}, x, T{}); }
+template <class T>
+[[gnu::always_inline]] inline T positive_part(T x) {
+  return elementary::select(x > T{}, x, T{});
+}
 
 /// exp(-a) for a >= 0; 0 from where it would be subnormal (a > 87.3 in float, 708.3 in double). What `elementary::exp` spends on
 /// overflow and gradual underflow is saved.
-template <class T> [[gnu::always_inline]] inline T exp_of_minus(T a) {
+template <class T>
+[[gnu::always_inline]] inline T exp_of_minus(T a) {
   using S = scalar_t<T>;
   using F = Ieee<S>;
   using U = uint_t<T>;
@@ -35,14 +39,16 @@ template <class T> [[gnu::always_inline]] inline T exp_of_minus(T a) {
 }
 
 /// What the logistic function is made of at z, from one exponential e = exp(-|z|) and one division.
-template <class T> struct LogisticParts {
+template <class T>
+struct LogisticParts {
   T tail;   ///< log(1 + e): log(1 + exp(z)) = max(z, 0) + tail
   T minus;  ///< sigma(-z)
   T plus;   ///< sigma(z)
 };
 
 /// Relative error at most 5e-16 in double and 3e-7 in float, of tiny results too. z finite.
-template <class T> [[gnu::always_inline]] inline LogisticParts<T> logistic_parts(T z) {
+template <class T>
+[[gnu::always_inline]] inline LogisticParts<T> logistic_parts(T z) {
   using S = scalar_t<T>;
   if constexpr (std::is_same_v<S, long double>) {
     const T e = elementary::exp(-elementary::abs(z)), greater = 1 / (1 + e), lesser = e * greater;

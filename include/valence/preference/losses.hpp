@@ -20,7 +20,10 @@ struct Dpo {
   static constexpr std::string_view name = "Dpo";
   constexpr auto generic() const { return MarginLoss{LogRatio{}, LogisticLink{}, beta}; }
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return generic()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return generic()(p);
+  }
   void check() const { generic().check(name); }
   static void fields(auto& self, auto&& f) { f("beta", self.beta); }
 };
@@ -34,7 +37,10 @@ struct Cdpo {
   static constexpr std::string_view name = "Cdpo";
   constexpr auto generic() const { return MarginLoss{LogRatio{}, LabelSmoothedLink{label_smoothing}, beta}; }
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return generic()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return generic()(p);
+  }
   void check() const { generic().check(name); }
   static void fields(auto& self, auto&& f) {
     f("beta", self.beta);
@@ -51,7 +57,10 @@ struct RobustDpo {
   static constexpr std::string_view name = "RobustDpo";
   constexpr auto generic() const { return MarginLoss{LogRatio{}, RobustLink{label_smoothing}, beta}; }
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return generic()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return generic()(p);
+  }
   void check() const { generic().check(name); }
   static void fields(auto& self, auto&& f) {
     f("beta", self.beta);
@@ -67,7 +76,10 @@ struct SoftDpo {
   static constexpr std::string_view name = "SoftDpo";
   constexpr auto generic() const { return MarginLoss{LogRatio{}, SoftLabelLink{}, beta}; }
   static constexpr Column needs = Column::reference | Column::p_chosen;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return generic()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return generic()(p);
+  }
   void check() const { generic().check(name); }
   static void fields(auto& self, auto&& f) { f("beta", self.beta); }
 };
@@ -79,7 +91,10 @@ struct HingeDpo {
   static constexpr std::string_view name = "HingeDpo";
   constexpr auto generic() const { return MarginLoss{LogRatio{}, HingeLink{}, beta}; }
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return generic()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return generic()(p);
+  }
   void check() const { generic().check(name); }
   static void fields(auto& self, auto&& f) { f("beta", self.beta); }
 };
@@ -91,7 +106,10 @@ struct ExponentialDpo {
   static constexpr std::string_view name = "ExponentialDpo";
   constexpr auto generic() const { return MarginLoss{LogRatio{}, ExponentialLink{}, beta}; }
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return generic()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return generic()(p);
+  }
   void check() const { generic().check(name); }
   static void fields(auto& self, auto&& f) { f("beta", self.beta); }
 };
@@ -105,7 +123,10 @@ struct Ipo {
   static constexpr std::string_view name = "Ipo";
   constexpr auto generic() const { return MarginLoss{LogRatio{}, SquareLink{1 / (2 * beta)}, 1.0}; }
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return generic()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return generic()(p);
+  }
   void check() const {
     check_positive(name, "beta", beta);
     generic().check(name);
@@ -121,7 +142,10 @@ struct IpoAveraged {
   static constexpr std::string_view name = "IpoAveraged";
   constexpr auto parts() const { return MarginLoss{MeanLogRatio{}, SquareLink{1 / (2 * beta)}, 1.0}; }
   static constexpr Column needs = Column::reference | Column::lengths;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return parts()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return parts()(p);
+  }
   void check() const {
     check_positive(name, "beta", beta);
     parts().check(name);
@@ -137,7 +161,10 @@ struct SigmoidNorm {
   static constexpr std::string_view name = "SigmoidNorm";
   constexpr auto parts() const { return MarginLoss{MeanLogRatio{}, LogisticLink{}, beta}; }
   static constexpr Column needs = Column::reference | Column::lengths;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return parts()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return parts()(p);
+  }
   void check() const { parts().check(name); }
   static void fields(auto& self, auto&& f) { f("beta", self.beta); }
 };
@@ -151,7 +178,10 @@ struct ExoPair {
   static constexpr std::string_view name = "ExoPair";
   constexpr auto generic() const { return MarginLoss{LogRatio{}, ExoLink{label_smoothing}, beta}; }
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return generic()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return generic()(p);
+  }
   void check() const { generic().check(name); }
   static void fields(auto& self, auto&& f) {
     f("beta", self.beta);
@@ -167,7 +197,10 @@ struct DiscoPop {
   static constexpr std::string_view name = "DiscoPop";
   constexpr auto generic() const { return MarginLoss{LogRatio{}, DiscoPopLink{tau}, beta}; }
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return generic()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return generic()(p);
+  }
   void check() const { generic().check(name); }
   static void fields(auto& self, auto&& f) {
     f("beta", self.beta);
@@ -182,7 +215,10 @@ struct NcaPair {
   static constexpr std::string_view name = "NcaPair";
   constexpr auto generic() const { return TwoScoreLoss{LogRatio{}, NcaLink{}, beta}; }
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return generic()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return generic()(p);
+  }
   void check() const { generic().check(name); }
   static void fields(auto& self, auto&& f) { f("beta", self.beta); }
 };
@@ -196,7 +232,10 @@ struct BcoPair {
   static constexpr std::string_view name = "BcoPair";
   constexpr auto generic() const { return TwoScoreLoss{LogRatio{}, BcoLink{delta}, beta}; }
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return generic()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return generic()(p);
+  }
   void check() const { generic().check(name); }
   static void fields(auto& self, auto&& f) {
     f("beta", self.beta);
@@ -214,7 +253,10 @@ struct Sppo {
   static constexpr std::string_view name = "Sppo";
   constexpr auto generic() const { return TwoScoreLoss{LogRatio{}, SppoLink{(win_probability - 0.5) / beta}, 1.0}; }
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return generic()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return generic()(p);
+  }
   void check() const {
     check_positive(name, "beta", beta);
     check_range(name, "win_probability", win_probability, 0, 1);
@@ -234,7 +276,10 @@ struct ApoZero {
   static constexpr std::string_view name = "ApoZero";
   constexpr auto parts() const { return TwoScoreLoss{LogRatio{}, ApoZeroLink{}, beta}; }
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return parts()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return parts()(p);
+  }
   void check() const { parts().check(name); }
   static void fields(auto& self, auto&& f) { f("beta", self.beta); }
 };
@@ -247,7 +292,10 @@ struct ApoDown {
   static constexpr std::string_view name = "ApoDown";
   constexpr auto parts() const { return TwoScoreLoss{LogRatio{}, ApoDownLink{}, beta}; }
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return parts()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return parts()(p);
+  }
   void check() const { parts().check(name); }
   static void fields(auto& self, auto&& f) { f("beta", self.beta); }
 };
@@ -263,7 +311,10 @@ struct SimPo {
   static constexpr std::string_view name = "SimPo";
   constexpr auto parts() const { return MarginLoss{MeanLogProb{}, LabelSmoothedLink{label_smoothing}, beta, gamma}; }
   static constexpr Column needs = Column::lengths;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return parts()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return parts()(p);
+  }
   void check() const { parts().check(name); }
   static void fields(auto& self, auto&& f) {
     f("beta", self.beta);
@@ -285,7 +336,10 @@ struct AlphaPo {
     return MarginLoss{AlphaMeanLogProb{alpha}, LabelSmoothedLink{label_smoothing}, beta, gamma};
   }
   static constexpr Column needs = Column::lengths | Column::at_most_one;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return parts()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return parts()(p);
+  }
   void check() const { parts().check(name); }
   static void fields(auto& self, auto&& f) {
     f("beta", self.beta);
@@ -301,7 +355,10 @@ struct OddsRatio {
   static constexpr std::string_view name = "OddsRatio";
   constexpr auto parts() const { return MarginLoss{LogOdds{}, LogisticLink{}, 1.0}; }
   static constexpr Column needs = Column::lengths | Column::less_than_one;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return parts()(p); }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return parts()(p);
+  }
   void check() const { parts().check(name); }
   static void fields(auto&, auto&&) {}
 };
@@ -313,7 +370,8 @@ struct SlicCalibration {
 
   static constexpr std::string_view name = "SlicCalibration";
   static constexpr Column needs = Column::none;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
     const T gap = scalar_t<T>(delta) - p.chosen + p.rejected;
     const T on = elementary::select(gap > T{}, splat<T>(1), T{});
     return {detail::positive_part(gap), T{} - on, on};
@@ -331,7 +389,8 @@ struct DpoPositive {
 
   static constexpr std::string_view name = "DpoPositive";
   static constexpr Column needs = Column::reference;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
     using S = scalar_t<T>;
     const T chosen = p.chosen - p.ref_chosen, rejected = p.rejected - p.ref_rejected;
     const T z = S(beta) * ((chosen - rejected) - S(lambda) * detail::positive_part(-chosen));
@@ -354,14 +413,18 @@ struct DpoPositive {
 struct Sft {
   static constexpr std::string_view name = "Sft";
   static constexpr Column needs = Column::none;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const { return {-p.chosen, splat<T>(-1), T{}}; }
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
+    return {-p.chosen, splat<T>(-1), T{}};
+  }
 };
 
 /// -log pi(chosen)/n: the mean over a response's tokens, then the mean over responses.
 struct TokenMeanSft {
   static constexpr std::string_view name = "TokenMeanSft";
   static constexpr Column needs = Column::chosen_length;
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
     const T inverse = scalar_t<T>(1) / p.chosen_length;
     return {-(p.chosen * inverse), -inverse, T{}};
   }

@@ -18,7 +18,8 @@ namespace valence {
 
 namespace detail {
 
-template <class P> consteval Column needs_of() {
+template <class P>
+consteval Column needs_of() {
   if constexpr (requires { P::needs; })
     return P::needs;
   else
@@ -26,17 +27,20 @@ template <class P> consteval Column needs_of() {
 }
 
 /// Calls `part.check(where)` where a score or link has hyper-parameters.
-template <class P> void check_part(const P& part, std::string_view where) {
+template <class P>
+void check_part(const P& part, std::string_view where) {
   if constexpr (requires { part.check(where); }) part.check(where);
 }
-template <class P> void visit_fields(P& part, auto&& f) {
+template <class P>
+void visit_fields(P& part, auto&& f) {
   if constexpr (requires { std::remove_const_t<P>::fields(part, f); }) std::remove_const_t<P>::fields(part, f);
 }
 
 }  // namespace detail
 
 /// link(z), z = beta (s_chosen - s_rejected) - gamma. `gamma` is SimPO's target margin.
-template <class Score, class Link> struct MarginLoss {
+template <class Score, class Link>
+struct MarginLoss {
   Score score = {};
   Link link = {};
   double beta = 0.1;
@@ -45,7 +49,8 @@ template <class Score, class Link> struct MarginLoss {
   static constexpr std::string_view name = "MarginLoss";
   static constexpr Column needs = detail::needs_of<Score>() | detail::needs_of<Link>();
 
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
     using S = scalar_t<T>;
     const ValueAndSlope<T> chosen = score(p.chosen, p.ref_chosen, p.chosen_length);
     const ValueAndSlope<T> rejected = score(p.rejected, p.ref_rejected, p.rejected_length);
@@ -73,12 +78,16 @@ template <class Score, class Link> struct MarginLoss {
     f("gamma", self.gamma);
   }
 };
-template <class Score, class Link> MarginLoss(Score, Link) -> MarginLoss<Score, Link>;
-template <class Score, class Link> MarginLoss(Score, Link, double) -> MarginLoss<Score, Link>;
-template <class Score, class Link> MarginLoss(Score, Link, double, double) -> MarginLoss<Score, Link>;
+template <class Score, class Link>
+MarginLoss(Score, Link) -> MarginLoss<Score, Link>;
+template <class Score, class Link>
+MarginLoss(Score, Link, double) -> MarginLoss<Score, Link>;
+template <class Score, class Link>
+MarginLoss(Score, Link, double, double) -> MarginLoss<Score, Link>;
 
 /// link(beta s_chosen, beta s_rejected): losses that see where the scores are, not only how far apart.
-template <class Score, class Link> struct TwoScoreLoss {
+template <class Score, class Link>
+struct TwoScoreLoss {
   Score score = {};
   Link link = {};
   double beta = 0.1;
@@ -86,7 +95,8 @@ template <class Score, class Link> struct TwoScoreLoss {
   static constexpr std::string_view name = "TwoScoreLoss";
   static constexpr Column needs = detail::needs_of<Score>() | detail::needs_of<Link>();
 
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
     using S = scalar_t<T>;
     const ValueAndSlope<T> chosen = score(p.chosen, p.ref_chosen, p.chosen_length);
     const ValueAndSlope<T> rejected = score(p.rejected, p.ref_rejected, p.rejected_length);
@@ -106,14 +116,16 @@ template <class Score, class Link> struct TwoScoreLoss {
     f("beta", self.beta);
   }
 };
-template <class Score, class Link> TwoScoreLoss(Score, Link) -> TwoScoreLoss<Score, Link>;
-template <class Score, class Link> TwoScoreLoss(Score, Link, double) -> TwoScoreLoss<Score, Link>;
+template <class Score, class Link>
+TwoScoreLoss(Score, Link) -> TwoScoreLoss<Score, Link>;
+template <class Score, class Link>
+TwoScoreLoss(Score, Link, double) -> TwoScoreLoss<Score, Link>;
 
 /// The same loss with another score: `with_score(Dpo{.beta = 0.1}, ForwardKl{})` is f-DPO with the forward KL,
 /// `with_score(HingeDpo{}, LogProb{})` CPO's hinge. Losses whose definition fixes the score (IPO's averaged form, APO,
 /// SimPO) do not compile here: an option that a loss does not have is never taken and ignored (pitfall P5).
 template <class L, class Score>
-requires requires(const L loss) { loss.generic(); }
+  requires requires(const L loss) { loss.generic(); }
 constexpr auto with_score(const L& loss, Score score) {
   auto g = loss.generic();
   if constexpr (requires { g.gamma; })

@@ -24,7 +24,8 @@ struct RewardMetrics {
 
 /// The metrics of a batch with a reference. Weights do not enter. An accuracy below 1/2 on training data hints at
 /// swapped columns (pitfall P22).
-template <Scalar S> RewardMetrics reward_metrics(const PairBatch<S>& in, double beta) {
+template <Scalar S>
+RewardMetrics reward_metrics(const PairBatch<S>& in, double beta) {
   const detail::Where where{nullptr, [](const void*) { return std::string("reward_metrics"); }};
   check_positive("reward_metrics", "beta", beta);
   detail::check_pairs(where, Column::pairs | Column::reference, in);
@@ -43,14 +44,16 @@ template <Scalar S> RewardMetrics reward_metrics(const PairBatch<S>& in, double 
   m.margin = m.chosen - m.rejected;
   return m;
 }
-template <class C> RewardMetrics reward_metrics(const PairLogProbs<C>& in, double beta) {
+template <class C>
+RewardMetrics reward_metrics(const PairLogProbs<C>& in, double beta) {
   return reward_metrics(in.view(), beta);
 }
 
 /// KL(p || q) = sum_i p_i log(p_i / q_i) in nats: samples come from the FIRST argument. What DPO's objective holds down
 /// is `kl_sampled_from_first(policy, reference)`, which the field calls "reverse" (pitfall P20: names of direction
 /// mislead). Infinite where p puts mass and q has none. Throws unless both are probability vectors of one size.
-template <Scalar S> double kl_sampled_from_first(std::span<const S> p, std::span<const S> q) {
+template <Scalar S>
+double kl_sampled_from_first(std::span<const S> p, std::span<const S> q) {
   constexpr std::string_view where = "kl_sampled_from_first";
   check_probabilities(where, "p", p);
   check_probabilities(where, "q", q);

@@ -18,10 +18,12 @@ namespace detail {
 
 /// Beyond this exponent an exponential goes on along its tangent: 700 in double (e^709 is the last that is finite), 80
 /// in float (e^88), which leaves room for the tangent's growth and for sums.
-template <class S> inline constexpr S exp_cap = std::is_same_v<S, float> ? S(80) : S(700);
+template <class S>
+inline constexpr S exp_cap = std::is_same_v<S, float> ? S(80) : S(700);
 
 /// e^x, continued by its tangent beyond `exp_cap`: once continuously differentiable, monotone, finite.
-template <class T> ValueAndSlope<T> exp_c1(T x) {
+template <class T>
+ValueAndSlope<T> exp_c1(T x) {
   using S = scalar_t<T>;
   const T cap = splat<T>(exp_cap<S>);
   const T e = elementary::exp((elementary::min)(x, cap));
@@ -33,19 +35,26 @@ template <class T> ValueAndSlope<T> exp_c1(T x) {
 /// u = log pi - log pi_ref: the implicit reward of DPO over beta. TRL: `f_divergence_type="reverse_kl"`.
 struct LogRatio {
   static constexpr Column needs = Column::reference;
-  template <class T> ValueAndSlope<T> operator()(T q, T r, T) const { return {q - r, splat<T>(1)}; }
+  template <class T>
+  ValueAndSlope<T> operator()(T q, T r, T) const {
+    return {q - r, splat<T>(1)};
+  }
 };
 
 /// q: reference-free. TRL's CPO.
 struct LogProb {
   static constexpr Column needs = Column::none;
-  template <class T> ValueAndSlope<T> operator()(T q, T, T) const { return {q, splat<T>(1)}; }
+  template <class T>
+  ValueAndSlope<T> operator()(T q, T, T) const {
+    return {q, splat<T>(1)};
+  }
 };
 
 /// q / n: reference-free, mean over tokens (SimPO).
 struct MeanLogProb {
   static constexpr Column needs = Column::lengths;
-  template <class T> ValueAndSlope<T> operator()(T q, T, T n) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T q, T, T n) const {
     const T inverse = scalar_t<T>(1) / n;
     return {q * inverse, inverse};
   }
@@ -54,7 +63,8 @@ struct MeanLogProb {
 /// u / n: mean over tokens of the log-ratio. TRL: `ipo`, `sigmoid_norm`.
 struct MeanLogRatio {
   static constexpr Column needs = Column::reference | Column::lengths;
-  template <class T> ValueAndSlope<T> operator()(T q, T r, T n) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T q, T r, T n) const {
     const T inverse = scalar_t<T>(1) / n;
     return {(q - r) * inverse, inverse};
   }
@@ -63,7 +73,8 @@ struct MeanLogRatio {
 /// -exp(-u): f-DPO with the forward KL (Wang et al. 2023, arXiv:2309.16240, table 1).
 struct ForwardKl {
   static constexpr Column needs = Column::reference;
-  template <class T> ValueAndSlope<T> operator()(T q, T r, T) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T q, T r, T) const {
     const ValueAndSlope<T> e = detail::exp_c1(r - q);
     return {-e.value, e.slope};
   }
@@ -72,7 +83,8 @@ struct ForwardKl {
 /// log sigmoid(u): f-DPO with the Jensen-Shannon divergence, up to a constant that margins do not see.
 struct JsDivergence {
   static constexpr Column needs = Column::reference;
-  template <class T> ValueAndSlope<T> operator()(T q, T r, T) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T q, T r, T) const {
     const T u = q - r;
     const auto [tail, minus, plus] = detail::logistic_parts(u);
     return {-(detail::positive_part(-u) + tail), minus};
@@ -84,7 +96,8 @@ struct JsDivergence {
 struct AlphaDivergence {
   double alpha = 0.5;
   static constexpr Column needs = Column::reference;
-  template <class T> ValueAndSlope<T> operator()(T q, T r, T) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T q, T r, T) const {
     using S = scalar_t<T>;
     const T u = q - r;
     const double a = alpha - 1;
@@ -103,7 +116,8 @@ struct AlphaDivergence {
 struct AlphaMeanLogProb {
   double alpha = 0.25;
   static constexpr Column needs = Column::lengths | Column::at_most_one;
-  template <class T> ValueAndSlope<T> operator()(T q, T, T n) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T q, T, T n) const {
     using S = scalar_t<T>;
     const T inverse = S(1) / n, m = detail::rounded(q * inverse);
     if (alpha == 0) return {m, inverse};
@@ -124,7 +138,8 @@ struct AlphaMeanLogProb {
 /// held at -1e-12, where the log-odds are 27.6, with slope 0 beyond.
 struct LogOdds {
   static constexpr Column needs = Column::lengths | Column::less_than_one;
-  template <class T> ValueAndSlope<T> operator()(T q, T, T n) const {
+  template <class T>
+  ValueAndSlope<T> operator()(T q, T, T n) const {
     using S = scalar_t<T>;
     const T most = splat<T>(S(-1e-12));
     const T mean = q / n;

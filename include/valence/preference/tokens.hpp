@@ -24,7 +24,8 @@ struct SequenceLogProb {
 
 /// The sum over the tokens that `scored` selects (completion tokens: true). Throws if the sizes differ, if no token is
 /// scored, or if a scored one is not finite.
-template <Scalar S> SequenceLogProb sequence_log_prob(std::span<const S> tokens, std::span<const bool> scored) {
+template <Scalar S>
+SequenceLogProb sequence_log_prob(std::span<const S> tokens, std::span<const bool> scored) {
   constexpr std::string_view where = "sequence_log_prob";
   check_size(where, "scored", scored.size(), tokens.size());
   SequenceLogProb result;
@@ -39,7 +40,8 @@ template <Scalar S> SequenceLogProb sequence_log_prob(std::span<const S> tokens,
 }
 
 /// The sum over the tokens after the prompt's.
-template <Scalar S> SequenceLogProb completion_log_prob(std::span<const S> tokens, std::size_t prompt_length) {
+template <Scalar S>
+SequenceLogProb completion_log_prob(std::span<const S> tokens, std::size_t prompt_length) {
   constexpr std::string_view where = "completion_log_prob";
   if (prompt_length >= tokens.size())
     fail(where, "prompt_length is {} of {} tokens; expected at least one token after it", prompt_length, tokens.size());
@@ -63,7 +65,8 @@ void add_token_gradient(std::span<const bool> scored, std::type_identity_t<S> d,
 
 /// Length-desensitised DPO (Liu et al. 2024, arXiv:2409.06411): tokens up to `common` (the shorter length of the pair)
 /// count in full, later ones `alpha` in [0, 1]. Use it for policy and reference alike. TRL: `ld_alpha`.
-template <Scalar S> double ld_log_prob(std::span<const S> tokens, std::size_t common, double alpha) {
+template <Scalar S>
+double ld_log_prob(std::span<const S> tokens, std::size_t common, double alpha) {
   constexpr std::string_view where = "ld_log_prob";
   check_range(where, "alpha", alpha, 0, 1);
   if (tokens.empty()) fail(where, "tokens is empty; expected at least one");

@@ -134,11 +134,13 @@ struct ItemDesign {
   Eigen::Index parameters;
 
   Eigen::Index size() const { return static_cast<Eigen::Index>(rows.size()); }
-  template <class W> void differences(const W& w, Vector<double>& d) const {
+  template <class W>
+  void differences(const W& w, Vector<double>& d) const {
     for (std::size_t k = 0; k < rows.size(); ++k)
       d[static_cast<Eigen::Index>(k)] = w[rows[k].first] - w[rows[k].second];
   }
-  template <class Out> void accumulate(const Vector<double>& r, Out&& out) const {  // out += X r
+  template <class Out>
+  void accumulate(const Vector<double>& r, Out&& out) const {  // out += X r
     for (std::size_t k = 0; k < rows.size(); ++k) {
       out[rows[k].first] += r[static_cast<Eigen::Index>(k)];
       out[rows[k].second] -= r[static_cast<Eigen::Index>(k)];
@@ -153,7 +155,10 @@ struct ItemDesign {
       h(a > b ? a : b, a > b ? b : a) -= x;
     }
   }
-  template <class R = double> R largest() const { return 1; }
+  template <class R = double>
+  R largest() const {
+    return 1;
+  }
 };
 
 /// Design of feature differences, features x comparisons.
@@ -163,18 +168,29 @@ struct FeatureDesign {
   Eigen::Index parameters;
 
   Eigen::Index size() const { return x.cols(); }
-  template <class W> void differences(const W& w, Vector<double>& d) const { d.noalias() = x.transpose() * w; }
-  template <class Out> void accumulate(const Vector<double>& r, Out&& out) const { out += x * r; }
-  template <class H> void accumulate_square(const Vector<double>& c, H& h) const {
+  template <class W>
+  void differences(const W& w, Vector<double>& d) const {
+    d.noalias() = x.transpose() * w;
+  }
+  template <class Out>
+  void accumulate(const Vector<double>& r, Out&& out) const {
+    out += x * r;
+  }
+  template <class H>
+  void accumulate_square(const Vector<double>& c, H& h) const {
     const Matrix<double> scaled = x * c.cwiseMax(0.0).cwiseSqrt().asDiagonal();
     h.topLeftCorner(parameters, parameters).template selfadjointView<Eigen::Lower>().rankUpdate(scaled);
   }
-  template <class R = double> R largest() const { return x.size() == 0 ? 0.0 : x.cwiseAbs().maxCoeff(); }
+  template <class R = double>
+  R largest() const {
+    return x.size() == 0 ? 0.0 : x.cwiseAbs().maxCoeff();
+  }
 };
 
 /// The objective over theta = [w, order effect, tie parameter], the last two where they are fitted. Scratch is kept, so
 /// an iteration allocates nothing.
-template <class Design> class BradleyTerryObjective {
+template <class Design>
+class BradleyTerryObjective {
  public:
   using Scalar = typename Design::Scalar;  // double; dependent, so that nothing is instantiated before a fit is called
   BradleyTerryObjective(Design design, const OutcomeCounts& counts, const BradleyTerryOptions& options)

@@ -30,7 +30,8 @@ struct BradleyTerry {
   static constexpr std::string_view name = "BradleyTerry";
   static constexpr Column needs = Column::p_chosen;
 
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
     using S = scalar_t<T>;
     const T d = p.chosen - p.rejected;
     const T y = S(1 - 2 * label_smoothing) * p.p_chosen + S(label_smoothing), not_y = S(1) - y;
@@ -54,7 +55,8 @@ struct BradleyTerry {
 namespace detail {
 
 /// phi(u) / Phi(u), the inverse Mills ratio, for any finite u: it grows like -u to the left.
-template <class T> T normal_hazard(T u) {
+template <class T>
+T normal_hazard(T u) {
   using S = scalar_t<T>;
   // Left of -12 the quotient cancels; there Phi(u) = phi(u) / (t + 1/(t + 2/(t + 3/(t + ...)))) with t = -u converges
   // fast.
@@ -76,7 +78,8 @@ struct Thurstone {
   static constexpr std::string_view name = "Thurstone";
   static constexpr Column needs = Column::p_chosen;
 
-  template <class T> PairLoss<T> operator()(const Pair<T>& p) const {
+  template <class T>
+  PairLoss<T> operator()(const Pair<T>& p) const {
     using S = scalar_t<T>;
     const S inverse = S(1 / scale);
     const T u = inverse * (p.chosen - p.rejected), not_y = S(1) - p.p_chosen;

@@ -31,7 +31,8 @@
 namespace valence {
 
 /// Which samples of a batch were compared. One entry a pair.
-template <class S> struct IndexPairs {
+template <class S>
+struct IndexPairs {
   std::span<const int> chosen, rejected;  ///< samples, in [0, batch); for a policy both in one set
   std::span<const S> p_chosen = {};       ///< probability that `chosen` is the better one, in [0, 1]; empty: 1
   std::span<const S> weight = {};         ///< >= 0; empty: 1
@@ -40,25 +41,35 @@ template <class S> struct IndexPairs {
 namespace detail {
 
 /// The samples `columns` of a batch, in a workspace. Models with other batches add an overload in their own namespace.
-template <class S> void gather(const Matrix<S>& x, std::span<const int> columns, Matrix<S>& out) {
+template <class S>
+void gather(const Matrix<S>& x, std::span<const int> columns, Matrix<S>& out) {
   out.resize(x.rows(), static_cast<Eigen::Index>(columns.size()));
   for (std::size_t i = 0; i < columns.size(); ++i) out.col(static_cast<Eigen::Index>(i)) = x.col(columns[i]);
 }
-template <class T> void gather(const std::span<const T>& x, std::span<const int> columns, std::vector<T>& out) {
+template <class T>
+void gather(const std::span<const T>& x, std::span<const int> columns, std::vector<T>& out) {
   out.resize(columns.size());
   for (std::size_t i = 0; i < columns.size(); ++i) out[i] = x[static_cast<std::size_t>(columns[i])];
 }
-template <class T> void gather(const std::vector<T>& x, std::span<const int> columns, std::vector<T>& out) {
+template <class T>
+void gather(const std::vector<T>& x, std::span<const int> columns, std::vector<T>& out) {
   gather(std::span<const T>(x), columns, out);
 }
-template <class Batch> struct GatheredBatch { using type = Batch; };
-template <class T> struct GatheredBatch<std::span<const T>> { using type = std::vector<T>; };
+template <class Batch>
+struct GatheredBatch {
+  using type = Batch;
+};
+template <class T>
+struct GatheredBatch<std::span<const T>> {
+  using type = std::vector<T>;
+};
 
 }  // namespace detail
 
 /// The mean loss over pairs as a function of the model's parameters, with its gradient. Holds the scratch: in steady
 /// state it allocates nothing. `S` is the model's scalar.
-template <Approximator F, Loss L> class PairObjective {
+template <Approximator F, Loss L>
+class PairObjective {
  public:
   using Scalar = typename F::Scalar;
   using Batch = typename F::Batch;

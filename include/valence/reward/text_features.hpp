@@ -23,7 +23,8 @@ struct HashedNgrams {
   int longest = 1;  ///< words in the longest run, >= 1
 
   /// Fills `features` (`size` entries; else `Error`). A text without words gives zeros.
-  template <std::floating_point S> void operator()(std::string_view text, std::span<S> features) const {
+  template <std::floating_point S>
+  void operator()(std::string_view text, std::span<S> features) const {
     if (size < 1) fail("HashedNgrams", "size is {}; expected at least 1", size);
     if (longest < 1) fail("HashedNgrams", "longest is {}; expected at least 1", longest);
     check_size("HashedNgrams", "features", features.size(), static_cast<std::size_t>(size));

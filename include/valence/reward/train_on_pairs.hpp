@@ -39,7 +39,8 @@ struct PairTraining {
 namespace detail {
 
 /// The pairs of one step with the samples that they need, renumbered.
-template <Approximator F> struct PairMinibatch {
+template <Approximator F>
+struct PairMinibatch {
   using S = typename F::Scalar;
   std::vector<int> columns, chosen, rejected;
   std::vector<S> p_chosen, weight, reference;

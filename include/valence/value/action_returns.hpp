@@ -27,10 +27,12 @@ namespace valence {
 namespace detail {
 
 /// x is c_t (G_t - Q(s_t, a_t)); `trace` gives c_t without lambda.
-template <class S, class Trace> struct ActionReturnKernel {
+template <class S, class Trace>
+struct ActionReturnKernel {
   StepColumns<S> in;
   Trace trace;
-  template <class T, class End> [[gnu::always_inline]] Affine<T> step(std::size_t i, const End& end) const {
+  template <class T, class End>
+  [[gnu::always_inline]] Affine<T> step(std::size_t i, const End& end) const {
     const T c = rounded(in.template lambda_at<T>(i) * trace.template at<T>(in, i));
     const T error = target<T>(i, end, T{}) - load<T>(in.action_value + i);
     return {rounded(c * error), c * end.carry(in.template discount_at<T>(i), T{})};
@@ -40,7 +42,8 @@ template <class S, class Trace> struct ActionReturnKernel {
     return {target<T>(i, end, end.carry(later, T{})), T{}};
   }
   /// r_t + gamma_t (E_pi Q(s'_t, .) + correction)
-  template <class T, class End> [[gnu::always_inline]] T target(std::size_t i, const End& end, T correction) const {
+  template <class T, class End>
+  [[gnu::always_inline]] T target(std::size_t i, const End& end, T correction) const {
     const T next = end.bootstrap(load<T>(in.next_value + i)) + correction;
     return load<T>(in.reward + i) + in.template discount_at<T>(i) * next;
   }
@@ -56,20 +59,24 @@ void action_returns(std::string_view where, const Steps<S>& steps, std::span<S> 
 }
 
 struct RetraceTrace {
-  template <class T, class S> [[gnu::always_inline]] T at(const StepColumns<S>& in, std::size_t i) const {
+  template <class T, class S>
+  [[gnu::always_inline]] T at(const StepColumns<S>& in, std::size_t i) const {
     return cut_at(load<T>(in.ratio + i), S(1));
   }
 };
 
 struct TreeTrace {
-  template <class T, class S> [[gnu::always_inline]] T at(const StepColumns<S>& in, std::size_t i) const {
+  template <class T, class S>
+  [[gnu::always_inline]] T at(const StepColumns<S>& in, std::size_t i) const {
     return load<T>(in.probability + i);
   }
 };
 
-template <class S> struct SigmaTrace {
+template <class S>
+struct SigmaTrace {
   S sigma_option;
-  template <class T> [[gnu::always_inline]] T at(const StepColumns<S>& in, std::size_t i) const {
+  template <class T>
+  [[gnu::always_inline]] T at(const StepColumns<S>& in, std::size_t i) const {
     const T sigma = in.sigma ? load<T>(in.sigma + i) : splat<T>(sigma_option);
     return rounded(sigma * load<T>(in.ratio + i)) + (S(1) - sigma) * load<T>(in.probability + i);
   }

@@ -16,7 +16,8 @@
 namespace valence::detail {
 
 /// The columns of checked `Steps`: pointers, null where a column isn't there or isn't read.
-template <class S> struct StepColumns {
+template <class S>
+struct StepColumns {
   std::size_t rows = 0, environments = 1;
   const S *reward = nullptr, *value = nullptr, *next_value = nullptr;
   const bool *terminated = nullptr, *truncated = nullptr;
@@ -24,10 +25,12 @@ template <class S> struct StepColumns {
   S discount_option = 1, lambda_option = 1;
   const S *ratio = nullptr, *action_value = nullptr, *probability = nullptr, *sigma = nullptr;
 
-  template <class T> [[gnu::always_inline]] T discount_at(std::size_t i) const {
+  template <class T>
+  [[gnu::always_inline]] T discount_at(std::size_t i) const {
     return discount ? load<T>(discount + i) : splat<T>(discount_option);
   }
-  template <class T> [[gnu::always_inline]] T lambda_at(std::size_t i) const {
+  template <class T>
+  [[gnu::always_inline]] T lambda_at(std::size_t i) const {
     return lambda ? load<T>(lambda + i) : splat<T>(lambda_option);
   }
 };
@@ -38,10 +41,12 @@ struct StepNeeds {
        sigma = false;
 };
 
-template <class S> inline constexpr S largest_finite = (std::numeric_limits<S>::max)();
+template <class S>
+inline constexpr S largest_finite = (std::numeric_limits<S>::max)();
 
 /// Are all entries finite? x - x is 0, or NaN. In lanes and with four sums, for it reads all that a target reads.
-template <class S> bool all_finite(const S* x, std::size_t count) {
+template <class S>
+bool all_finite(const S* x, std::size_t count) {
   using T = Lanes<S>;
   constexpr std::size_t lanes = lane_count<T>;
   T sum[4] = {};
@@ -57,7 +62,8 @@ template <class S> bool all_finite(const S* x, std::size_t count) {
 }
 
 /// Is every entry in [low, high]? NaN isn't.
-template <class S> bool all_within(const S* x, std::size_t count, S low, S high) {
+template <class S>
+bool all_within(const S* x, std::size_t count, S low, S high) {
   using T = Lanes<S>;
   constexpr std::size_t lanes = lane_count<T>;
   std::size_t i = 0;

@@ -17,7 +17,8 @@ namespace valence {
 
 /// Where advantages and value targets go, an entry a transition each; an empty one isn't wanted. Each may be one of the
 /// input columns, entry for entry (not `value` with T + 1 rows), and not the other output.
-template <Scalar S> struct AdvantageOutput {
+template <Scalar S>
+struct AdvantageOutput {
   std::span<S> advantage = {}, target = {};
 };
 
@@ -29,14 +30,17 @@ struct GaeOptions {
 namespace detail {
 
 /// x is the advantage.
-template <class S> struct GaeKernel {
+template <class S>
+struct GaeKernel {
   StepColumns<S> in;
-  template <class T, class End> [[gnu::always_inline]] Affine<T> step(std::size_t i, const End& end) const {
+  template <class T, class End>
+  [[gnu::always_inline]] Affine<T> step(std::size_t i, const End& end) const {
     const T discount = in.template discount_at<T>(i), next = end.bootstrap(load<T>(in.next_value + i));
     return {load<T>(in.reward + i) + discount * next - load<T>(in.value + i),
             discount * end.carry(in.template lambda_at<T>(i), T{})};
   }
-  template <class T, class End> [[gnu::always_inline]] Results<T> results(std::size_t i, const End&, T x, T) const {
+  template <class T, class End>
+  [[gnu::always_inline]] Results<T> results(std::size_t i, const End&, T x, T) const {
     return {x, x + load<T>(in.value + i)};
   }
 };
@@ -76,7 +80,7 @@ struct WhitenOptions {
 /// advantages are before a policy step. Equal numbers become 0. Sums are kept in double. Throws `Error` before anything is
 /// changed where `values` is empty or holds a number that isn't finite.
 template <class S, std::size_t extent>
-requires Scalar<S>
+  requires Scalar<S>
 void whiten(std::span<S, extent> values, const WhitenOptions& options = {}) {
   constexpr auto where = "whiten";
   check_positive(where, "epsilon", options.epsilon);

@@ -33,7 +33,8 @@ S td_target(S reward, std::type_identity_t<S> next_value, bool terminated, const
 }
 
 /// The first of the largest entries. Throws `Error` where there is none, or a NaN.
-template <class S, std::size_t extent> std::size_t greedy_action(std::span<S, extent> q) {
+template <class S, std::size_t extent>
+std::size_t greedy_action(std::span<S, extent> q) {
   if (q.empty()) fail("greedy_action", "q is empty; expected an entry an action");
   check_finite("greedy_action", "q", q);
   std::size_t best = 0;
@@ -45,7 +46,8 @@ template <class S, std::size_t extent> std::size_t greedy_action(std::span<S, ex
 namespace detail {
 
 /// q[action], or anything where the transition terminated and it isn't read.
-template <class S> S chosen_value(std::string_view where, std::span<const S> q, std::size_t action, bool terminated) {
+template <class S>
+S chosen_value(std::string_view where, std::span<const S> q, std::size_t action, bool terminated) {
   if (terminated) return S(0);
   if (action >= q.size()) fail(where, "the next action is {}; expected less than {}", action, q.size());
   return q[action];

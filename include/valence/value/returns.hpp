@@ -21,9 +21,11 @@ namespace valence {
 namespace detail {
 
 /// x is G_t = r_t + gamma_t G_{t+1}; where the data or the episode was cut off, V(s'_t) stands for G_{t+1}.
-template <class S> struct ReturnKernel {
+template <class S>
+struct ReturnKernel {
   StepColumns<S> in;
-  template <class T, class End> [[gnu::always_inline]] Affine<T> step(std::size_t i, const End& end) const {
+  template <class T, class End>
+  [[gnu::always_inline]] Affine<T> step(std::size_t i, const End& end) const {
     const T reward = load<T>(in.reward + i), discount = in.template discount_at<T>(i);
     if constexpr (std::is_same_v<End, GoesOn>) {
       return {reward, discount};
@@ -32,20 +34,24 @@ template <class S> struct ReturnKernel {
       return {end.carry(reward, reward + discount * next), end.carry(discount, T{})};
     }
   }
-  template <class T, class End> [[gnu::always_inline]] Results<T> results(std::size_t, const End&, T x, T) const {
+  template <class T, class End>
+  [[gnu::always_inline]] Results<T> results(std::size_t, const End&, T x, T) const {
     return {x, T{}};
   }
 };
 
 /// x is G_t = r_t + gamma_t ((1 - lambda_t) V(s'_t) + lambda_t G_{t+1}).
-template <class S> struct LambdaReturnKernel {
+template <class S>
+struct LambdaReturnKernel {
   StepColumns<S> in;
-  template <class T, class End> [[gnu::always_inline]] Affine<T> step(std::size_t i, const End& end) const {
+  template <class T, class End>
+  [[gnu::always_inline]] Affine<T> step(std::size_t i, const End& end) const {
     const T discount = in.template discount_at<T>(i), lambda = end.carry(in.template lambda_at<T>(i), T{});
     const T next = end.bootstrap(load<T>(in.next_value + i));
     return {load<T>(in.reward + i) + discount * (scalar_t<T>(1) - lambda) * next, discount * lambda};
   }
-  template <class T, class End> [[gnu::always_inline]] Results<T> results(std::size_t, const End&, T x, T) const {
+  template <class T, class End>
+  [[gnu::always_inline]] Results<T> results(std::size_t, const End&, T x, T) const {
     return {x, T{}};
   }
 };

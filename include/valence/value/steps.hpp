@@ -31,7 +31,8 @@ namespace valence {
 /// `Array<bool, Dynamic, 1>` or a `std::unique_ptr<bool[]>` (a `std::vector<bool>` has no such memory).
 ///
 ///   gae(Steps<double>{.reward = r, .value = v, .terminated = view(done)}, {.advantage = a}, {.discount = 0.99});
-template <Scalar S> struct Steps {
+template <Scalar S>
+struct Steps {
   std::span<const S> reward;                      ///< r_t
   std::span<const S> value = {};                  ///< V(s_t); for action values E_pi Q(s_t, .)
   std::span<const S> next_value = {};             ///< V(s'_t); for action values E_pi Q(s'_t, .)

@@ -30,20 +30,36 @@
 /// differ from those of the same sequence among others, whose bits depend neither on their number nor on their lane.
 namespace valence::detail {
 
-template <class T> struct Affine { T a, b; };
-template <class T> struct Results { T first, second; };
+template <class T>
+struct Affine {
+  T a, b;
+};
+template <class T>
+struct Results {
+  T first, second;
+};
 
 /// Where results go; null where they aren't wanted.
-template <class S> struct SweepOutput { S *first = nullptr, *second = nullptr; };
+template <class S>
+struct SweepOutput {
+  S *first = nullptr, *second = nullptr;
+};
 
 /// Nowhere in the lanes does an episode end.
 struct GoesOn {
-  template <class T> [[gnu::always_inline]] T bootstrap(T y) const { return y; }
-  template <class T> [[gnu::always_inline]] T carry(T y, T) const { return y; }
+  template <class T>
+  [[gnu::always_inline]] T bootstrap(T y) const {
+    return y;
+  }
+  template <class T>
+  [[gnu::always_inline]] T carry(T y, T) const {
+    return y;
+  }
 };
 
 /// In some lanes it does.
-template <class T> struct Ends {
+template <class T>
+struct Ends {
   using Mask = decltype(T{} < T{});
   Mask terminated, cut;
 
@@ -52,7 +68,8 @@ template <class T> struct Ends {
 };
 
 /// The smaller of a checked number and a bar: neither is NaN, so one instruction does it.
-template <class T> [[gnu::always_inline]] inline T cut_at(T x, scalar_t<T> bar) {
+template <class T>
+[[gnu::always_inline]] inline T cut_at(T x, scalar_t<T> bar) {
   if constexpr (lane_count<T> == 1)
     return x < bar ? x : bar;
   else
@@ -60,7 +77,8 @@ template <class T> [[gnu::always_inline]] inline T cut_at(T x, scalar_t<T> bar) 
 }
 
 /// Is one of the `count` flags set?
-template <std::size_t count> [[gnu::always_inline]] inline bool any_flag(const bool* flags) {
+template <std::size_t count>
+[[gnu::always_inline]] inline bool any_flag(const bool* flags) {
   if constexpr (count == 1) {
     return *flags;
   } else if constexpr (count > 8) {
@@ -79,7 +97,8 @@ template <std::size_t count, class S>
 }
 
 /// The flags of the entries from i on, as masks. `last`: the data end after them.
-template <class T, class S> Ends<T> ends_at(const StepColumns<S>& in, std::size_t i, bool last) {
+template <class T, class S>
+Ends<T> ends_at(const StepColumns<S>& in, std::size_t i, bool last) {
   Ends<T> result{};
   if constexpr (lane_count<T> == 1) {
     result.terminated = in.terminated && in.terminated[i];
@@ -162,7 +181,8 @@ template <class T, std::size_t groups, class S, class Kernel>
 
 /// x[k] = a[k] + b[k] x[k + 1] for k = count - 1 .. 0; x[count] is given. Four steps at a time as functions of x[k + 4], so
 /// that the chain of dependent operations has a quarter of the length. Where b is 0, x is a, to the bit.
-template <class S> [[gnu::always_inline]] inline void recur(const S* a, const S* b, S* x, std::size_t count) {
+template <class S>
+[[gnu::always_inline]] inline void recur(const S* a, const S* b, S* x, std::size_t count) {
   S later = x[count];
   std::size_t k = count;
   for (; k >= 4; k -= 4) {
@@ -178,7 +198,8 @@ template <class S> [[gnu::always_inline]] inline void recur(const S* a, const S*
 }
 
 /// A block of one sequence: `count` transitions from `begin` on.
-template <class S, class Kernel> struct SequenceBlock {
+template <class S, class Kernel>
+struct SequenceBlock {
   static constexpr std::size_t size = 256, tile = 32;
   using T = Lanes<S>;
 
@@ -206,7 +227,8 @@ template <class S, class Kernel> struct SequenceBlock {
 
   /// Backward in here too, as the hardware that fetches ahead likes it: one by one down to whole lanes (the last transition
   /// of all is alone: the data end there), then a tile of lanes at a time where no episode ends in it.
-  template <bool results> [[gnu::always_inline]] void pass(std::size_t begin, std::size_t count) const {
+  template <bool results>
+  [[gnu::always_inline]] void pass(std::size_t begin, std::size_t count) const {
     constexpr std::size_t lanes = lane_count<T>;
     const bool last = begin + count == in.rows;
     const std::size_t whole = (last ? count - 1 : count) / lanes * lanes;

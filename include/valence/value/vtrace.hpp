@@ -26,16 +26,19 @@ struct VtraceOptions {
 namespace detail {
 
 /// A bar for ratios. A large one is as good as none.
-template <class S> S check_bar(std::string_view where, std::string_view name, double bar) {
+template <class S>
+S check_bar(std::string_view where, std::string_view name, double bar) {
   if (!(bar > 0)) fail(where, "{} is {}; expected a number greater than 0", name, bar);
   return bar < static_cast<double>(largest_finite<S>) ? static_cast<S>(bar) : largest_finite<S>;
 }
 
 /// x is vs_t - V(s_t).
-template <class S> struct VtraceKernel {
+template <class S>
+struct VtraceKernel {
   StepColumns<S> in;
   S rho_bar, c_bar;
-  template <class T, class End> [[gnu::always_inline]] Affine<T> step(std::size_t i, const End& end) const {
+  template <class T, class End>
+  [[gnu::always_inline]] Affine<T> step(std::size_t i, const End& end) const {
     const T ratio = load<T>(in.ratio + i), discount = in.template discount_at<T>(i);
     const T c = in.template lambda_at<T>(i) * cut_at(ratio, c_bar);
     return {rounded(delta<T>(i, end, T{})), discount * end.carry(c, T{})};
@@ -45,7 +48,8 @@ template <class S> struct VtraceKernel {
     return {delta<T>(i, end, end.carry(later, T{})), x + load<T>(in.value + i)};
   }
   /// rho_t (r_t + gamma_t (V(s'_t) + correction) - V(s_t))
-  template <class T, class End> [[gnu::always_inline]] T delta(std::size_t i, const End& end, T correction) const {
+  template <class T, class End>
+  [[gnu::always_inline]] T delta(std::size_t i, const End& end, T correction) const {
     const T rho = cut_at(load<T>(in.ratio + i), rho_bar);
     const T next = end.bootstrap(load<T>(in.next_value + i)) + correction;
     return rho * (load<T>(in.reward + i) + in.template discount_at<T>(i) * next - load<T>(in.value + i));

@@ -16,7 +16,8 @@
 namespace valence::detail {
 
 /// Returns `x`, and the compiler can't know it: what comes after is not fused with what came before.
-template <std::floating_point S> S barrier(S x) {
+template <std::floating_point S>
+S barrier(S x) {
 #if defined(__GNUC__) && defined(__SSE2__)
   __asm__("" : "+x"(x));
   return x;
@@ -30,11 +31,15 @@ template <std::floating_point S> S barrier(S x) {
 }
 
 /// a * b, rounded, whatever is done with it.
-template <std::floating_point S> S times(S a, S b) { return barrier(a * b); }
+template <std::floating_point S>
+S times(S a, S b) {
+  return barrier(a * b);
+}
 
 /// [0, 1): the upper 53 (double) or 24 (float) of 64 random bits, scaled. The largest value is 1 - 2^-53 (1 - 2^-24): a
 /// conversion of more bits would round up to 1 (pitfall N3). Every step is exact.
-template <std::floating_point S> constexpr S unit(std::uint64_t bits) {
+template <std::floating_point S>
+constexpr S unit(std::uint64_t bits) {
   if constexpr (sizeof(S) == 4)
     return static_cast<S>(static_cast<std::int32_t>(bits >> 40)) * S(0x1p-24);
   else
@@ -42,7 +47,8 @@ template <std::floating_point S> constexpr S unit(std::uint64_t bits) {
 }
 
 /// (0, 1): odd multiples of 2^-53 (2^-24), so neither end is reached and the mean is exactly 1/2.
-template <std::floating_point S> constexpr S open_unit(std::uint64_t bits) {
+template <std::floating_point S>
+constexpr S open_unit(std::uint64_t bits) {
   if constexpr (sizeof(S) == 4)
     return static_cast<S>(static_cast<std::int32_t>(bits >> 40 | 1)) * S(0x1p-24);
   else
@@ -60,12 +66,14 @@ VALENCE_DETAIL_UNITS(units_for_target, )
 // Only AVX-512 converts 64-bit integers in vectors; every step is exact, so the bits are the same.
 #if VALENCE_VECTOR_EXTENSIONS && defined(__x86_64__) && defined(__linux__) && !defined(__AVX512DQ__)
 VALENCE_DETAIL_UNITS(units_avx512, __attribute__((target("avx512f,avx512dq"))))
-template <std::floating_point S> void units(const std::uint64_t* bits, S* out, std::size_t count) {
+template <std::floating_point S>
+void units(const std::uint64_t* bits, S* out, std::size_t count) {
   if (__builtin_cpu_supports("avx512dq")) return units_avx512(bits, out, count);
   units_for_target(bits, out, count);
 }
 #else
-template <std::floating_point S> void units(const std::uint64_t* bits, S* out, std::size_t count) {
+template <std::floating_point S>
+void units(const std::uint64_t* bits, S* out, std::size_t count) {
   units_for_target(bits, out, count);
 }
 #endif

@@ -52,7 +52,8 @@ inline Wide multiply_wide(std::uint64_t a, std::uint64_t b) {
 }
 
 /// The sum of `weights`, which must not be empty, have a negative, infinite or NaN entry, or be all zero.
-template <class S> double total_weight(std::string_view where, std::span<const S> weights) {
+template <class S>
+double total_weight(std::string_view where, std::span<const S> weights) {
   double total = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     if (!(weights[i] >= 0 && weights[i] <= (std::numeric_limits<S>::max)())) [[unlikely]]
@@ -67,7 +68,8 @@ template <class S> double total_weight(std::string_view where, std::span<const S
 
 /// The first index whose running sum is above u * total, for u in [0, 1). Never one of weight 0: the sum doesn't grow
 /// there; and where rounding lets u * total reach the sum, the last index with a weight (pitfall N3).
-template <class S> std::size_t inverse_cdf(std::span<const S> weights, double total, double u) {
+template <class S>
+std::size_t inverse_cdf(std::span<const S> weights, double total, double u) {
   const double target = times(u, total);
   double sum = 0;
   std::size_t last = 0;
@@ -189,7 +191,10 @@ class Rng {
   void discard(std::uint64_t n) { seek(position_ + n); }
 
   /// Child `i`: an independent stream at position 0 (see the class's description). O(1), about 30 ns.
-  template <std::integral Index> Rng split(Index i) const { return child(static_cast<std::uint64_t>(i)); }
+  template <std::integral Index>
+  Rng split(Index i) const {
+    return child(static_cast<std::uint64_t>(i));
+  }
 
   /// Same stream and same position: everything drawn from now on is equal.
   friend bool operator==(const Rng& a, const Rng& b) {
@@ -197,7 +202,8 @@ class Rng {
   }
 
   /// The whole state in three numbers of 64 bits. What was loaded goes on at the exact output.
-  template <class A> void archive(A& ar) {
+  template <class A>
+  void archive(A& ar) {
     position_ &= position_mask;
     ar(identity_.key, identity_.upper, position_);
     position_ &= position_mask;
@@ -205,21 +211,29 @@ class Rng {
   }
 
   /// Uniform on [0, 1): multiples of 2^-53 (float: 2^-24), never 1. One output.
-  template <std::floating_point S = double> S uniform() { return detail::unit<S>((*this)()); }
+  template <std::floating_point S = double>
+  S uniform() {
+    return detail::unit<S>((*this)());
+  }
 
   /// Uniform on (0, 1): odd multiples of 2^-53 (float: 2^-24), never 0 or 1; for logarithms. One output.
-  template <std::floating_point S = double> S open_uniform() { return detail::open_unit<S>((*this)()); }
+  template <std::floating_point S = double>
+  S open_uniform() {
+    return detail::open_unit<S>((*this)());
+  }
 
   /// Uniform on [low, high): low + (high - low) u, and never `high` after rounding. One output.
   /// Throws unless low < high, both are finite and so is their difference.
-  template <std::floating_point S = double> S uniform(std::type_identity_t<S> low, std::type_identity_t<S> high) {
+  template <std::floating_point S = double>
+  S uniform(std::type_identity_t<S> low, std::type_identity_t<S> high) {
     check_interval("Rng::uniform", low, high);
     return scale_to(low, high, detail::unit<S>((*this)()));
   }
 
   /// Unbiased on 0, 1, ..., n - 1, for every n >= 1 of any integer type; the result has the type of `n`. One output.
   /// Throws for n <= 0. Source: Lemire (2019), "Fast random integer generation in an interval".
-  template <std::integral T> T below(T n) {
+  template <std::integral T>
+  T below(T n) {
     check_bound("Rng::below", n);
     const std::uint64_t x = (*this)();
     return static_cast<T>(lemire(x, static_cast<std::uint64_t>(n), position_ - 1));
@@ -242,7 +256,8 @@ class Rng {
 
   /// Standard normal, by the ziggurat of Marsaglia and Tsang (2000) with 256 layers and exact tail. One output.
   /// `normal<float>()` is `normal()` rounded.
-  template <std::floating_point S = double> S normal() {
+  template <std::floating_point S = double>
+  S normal() {
     const std::uint64_t x = (*this)();
     return static_cast<S>(normal_from(x, position_ - 1));
   }
@@ -255,13 +270,15 @@ class Rng {
   }
 
   /// Exponential with mean 1, on (0, inf), by the ziggurat. One output.
-  template <std::floating_point S = double> S exponential() {
+  template <std::floating_point S = double>
+  S exponential() {
     const std::uint64_t x = (*this)();
     return static_cast<S>(exponential_from(x, position_ - 1));
   }
 
   /// Exponential with this rate, so the mean is 1 / rate. One output. Throws unless the rate is finite and > 0.
-  template <std::floating_point S = double> S exponential(std::type_identity_t<S> rate) {
+  template <std::floating_point S = double>
+  S exponential(std::type_identity_t<S> rate) {
     check_positive("Rng::exponential", "rate", rate);
     return exponential<S>() / rate;
   }
@@ -362,7 +379,8 @@ class Rng {
   void fill_below(std::span<std::int32_t> out, std::int32_t n) { fill_integers(out, n); }
 
   /// Puts the elements in an order that is uniform over all of them (Fisher-Yates). Uses max(size - 1, 0) outputs.
-  template <class T, std::size_t Extent> void shuffle(std::span<T, Extent> items) {
+  template <class T, std::size_t Extent>
+  void shuffle(std::span<T, Extent> items) {
     using std::swap;
     std::uint64_t bits[64];
     for (std::size_t i = items.size(); i > 1;) {
@@ -373,7 +391,10 @@ class Rng {
         swap(items[i - 1], items[static_cast<std::size_t>(lemire(bits[k], i, start + k))]);
     }
   }
-  template <class T> void shuffle(std::vector<T>& items) { shuffle(std::span<T>(items)); }
+  template <class T>
+  void shuffle(std::vector<T>& items) {
+    shuffle(std::span<T>(items));
+  }
 
   /// The numbers 0 ... n - 1 in uniformly random order.
   std::vector<std::size_t> permutation(std::size_t n) {
@@ -454,11 +475,13 @@ class Rng {
     return trials < 0x1p64 ? static_cast<std::uint64_t>(trials) : ~std::uint64_t{0};
   }
 
-  template <class S> std::size_t categorical_of(std::span<const S> weights) {
+  template <class S>
+  std::size_t categorical_of(std::span<const S> weights) {
     const double total = detail::total_weight("Rng::categorical", weights);
     return detail::inverse_cdf(weights, total, uniform());
   }
-  template <class S> std::size_t categorical_logits_of(std::span<const S> logits);
+  template <class S>
+  std::size_t categorical_logits_of(std::span<const S> logits);
   double gamma_from_one(double shape);
   double log_gamma_draw(double shape);
   double beta_from_one(double a, double b) {
@@ -466,14 +489,16 @@ class Rng {
     return x / (x + y);
   }
 
-  template <class S> static S scale_to(S low, S high, S u) {
+  template <class S>
+  static S scale_to(S low, S high, S u) {
     const S value = low + detail::times(high - low, u);
     return value < high ? value : std::nextafter(high, low);
   }
 
   /// `out[i] = from(output i, its position)`: whole groups through a buffer, the ends through the group that the
   /// generator holds.
-  template <class T, class From> void fill_each(T* out, std::size_t count, From from) {
+  template <class T, class From>
+  void fill_each(T* out, std::size_t count, From from) {
     fill_groups(out, count, from, [from](const std::uint64_t* outputs, T* to, std::size_t now, std::uint64_t position) {
       for (std::size_t i = 0; i < now; ++i) to[i] = from(outputs[i], position + i);
     });
@@ -502,48 +527,57 @@ class Rng {
     }
   }
 
-  template <class S> void fill_unit(std::span<S> out) {
+  template <class S>
+  void fill_unit(std::span<S> out) {
     fill_groups(
         out.data(), out.size(), [](std::uint64_t x, std::uint64_t) { return detail::unit<S>(x); },
         [](const std::uint64_t* outputs, S* to, std::size_t now, std::uint64_t) { detail::units(outputs, to, now); });
   }
-  template <class S> void fill_interval(std::span<S> out, S low, S high) {
+  template <class S>
+  void fill_interval(std::span<S> out, S low, S high) {
     check_interval("Rng::fill_uniform", low, high);
     fill_each(out.data(), out.size(),
               [=](std::uint64_t x, std::uint64_t) { return scale_to(low, high, detail::unit<S>(x)); });
   }
-  template <class S> void fill_standard_normal(std::span<S> out) {
+  template <class S>
+  void fill_standard_normal(std::span<S> out) {
     fill_each(out.data(), out.size(),
               [this](std::uint64_t x, std::uint64_t position) { return static_cast<S>(normal_from(x, position)); });
   }
-  template <class S> void fill_scaled_normal(std::span<S> out, S mean, S standard_deviation) {
+  template <class S>
+  void fill_scaled_normal(std::span<S> out, S mean, S standard_deviation) {
     check_normal("Rng::fill_normal", mean, standard_deviation);
     fill_each(out.data(), out.size(), [=, this](std::uint64_t x, std::uint64_t position) {
       return mean + detail::times(standard_deviation, static_cast<S>(normal_from(x, position)));
     });
   }
-  template <class S> void fill_standard_exponential(std::span<S> out) {
+  template <class S>
+  void fill_standard_exponential(std::span<S> out) {
     fill_each(out.data(), out.size(), [this](std::uint64_t x, std::uint64_t position) {
       return static_cast<S>(exponential_from(x, position));
     });
   }
-  template <class T> void fill_integers(std::span<T> out, T n) {
+  template <class T>
+  void fill_integers(std::span<T> out, T n) {
     check_bound("Rng::fill_below", n);
     fill_each(out.data(), out.size(), [this, bound = static_cast<std::uint64_t>(n)](std::uint64_t x, std::uint64_t at) {
       return static_cast<T>(lemire(x, bound, at));
     });
   }
 
-  template <class T> static void check_bound(std::string_view where, T n) {
+  template <class T>
+  static void check_bound(std::string_view where, T n) {
     if (!(n > 0)) [[unlikely]]
       fail(where, "n is {}; expected at least 1", n);
   }
-  template <class S> static void check_interval(std::string_view where, S low, S high) {
+  template <class S>
+  static void check_interval(std::string_view where, S low, S high) {
     if (!(low < high) || !std::isfinite(high - low)) [[unlikely]]
       fail(where, "low is {} and high is {}; expected finite numbers with low < high and a finite difference", low,
            high);
   }
-  template <class S> static void check_normal(std::string_view where, S mean, S standard_deviation) {
+  template <class S>
+  static void check_normal(std::string_view where, S mean, S standard_deviation) {
     check_finite(where, "mean", mean);
     if (!(standard_deviation >= 0) || !std::isfinite(standard_deviation)) [[unlikely]]
       fail(where, "standard_deviation is {}; expected a finite number >= 0", standard_deviation);
@@ -557,7 +591,8 @@ class Rng {
 
 // --- What is too long for the class. ---
 
-template <class S> std::size_t Rng::categorical_logits_of(std::span<const S> logits) {
+template <class S>
+std::size_t Rng::categorical_logits_of(std::span<const S> logits) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   bool possible = false;
   for (std::size_t i = 0; i < logits.size(); ++i) {

@@ -58,7 +58,8 @@ class AliasTable {
     return cell.index[fraction >= cell.threshold];
   }
 
-  template <class S> void build(std::span<const S> weights) {
+  template <class S>
+  void build(std::span<const S> weights) {
     const double total = detail::total_weight("AliasTable", weights);
     const std::size_t n = weights.size();
     cells_.resize(n);
@@ -93,7 +94,8 @@ class AliasTable {
 /// A uniform sample of `capacity` items from a stream of unknown length, in one pass: after every item, each of those
 /// seen is held with the same probability. Source: algorithm R of A. Waterman (Knuth, TAOCP 2, section 3.4.2; Vitter
 /// 1985).
-template <class T> class Reservoir {
+template <class T>
+class Reservoir {
  public:
   /// Throws if `capacity` is 0.
   explicit Reservoir(std::size_t capacity) : capacity_(capacity) {
@@ -118,7 +120,10 @@ template <class T> class Reservoir {
   std::uint64_t seen() const { return seen_; }
   std::size_t capacity() const { return capacity_; }
 
-  template <class A> void archive(A& ar) { ar(capacity_, seen_, items_); }
+  template <class A>
+  void archive(A& ar) {
+    ar(capacity_, seen_, items_);
+  }
 
  private:
   std::size_t capacity_;
