@@ -1,5 +1,5 @@
-// Elementary and stable functions over a block that stays in L1, in nanoseconds an element, against a plain loop over the
-// standard library in the same run: counter `vs_std` = time of std / time of ours (above 1: ours is faster).
+// Elementary and stable functions over a block that stays in L1, in nanoseconds an element, against a plain loop over
+// the standard library in the same run: counter `vs_std` = time of std / time of ours (above 1: ours is faster).
 //
 //     ./bench_math --benchmark_filter=softplus
 

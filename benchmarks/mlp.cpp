@@ -1,8 +1,9 @@
-// Small networks in float: forward, and forward + pullback + Adam through the public interface, in strict mode and without BLAS.
-// The limit is the processor's peak of fused multiply-adds (products and sums where it has none), measured by a loop of
-// independent ones in the same run: `.../limit:fma` does the same number of operations, and `of_peak` is the share of a
-// peak taken immediately before and after. `allocations` counts calls of malloc a step, and must be 0. Counted as operations
-// are those of the matrix products alone: 2 m n k each; activations, biases and Adam come on top.
+// Small networks in float: forward, and forward + pullback + Adam through the public interface, in strict mode and
+// without BLAS. The limit is the processor's peak of fused multiply-adds (products and sums where it has none),
+// measured by a loop of independent ones in the same run: `.../limit:fma` does the same number of operations, and
+// `of_peak` is the share of a peak taken immediately before and after. `allocations` counts calls of malloc a step, and
+// must be 0. Counted as operations are those of the matrix products alone: 2 m n k each; activations, biases and Adam
+// come on top.
 
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
@@ -30,7 +31,8 @@ double now() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-/// `steps` steps of independent multiply-adds in the widest registers: 12 chains, more than latency times ports asks for.
+/// `steps` steps of independent multiply-adds in the widest registers: 12 chains, more than latency times ports asks
+/// for.
 constexpr int chains = 12;
 constexpr double flops_a_step = 2.0 * chains * static_cast<double>(lane_count<Lanes<float>>);
 void multiply_add(std::int64_t steps) {

@@ -1,7 +1,7 @@
-// Preference losses: value and both gradients of 2^20 pairs through the driver (its checks included), one thread, in float and
-// in double. Beside each runs, in the same repetition, the streaming limit: the same columns read and the same gradients
-// written, with one addition each. Counters: `ns_pair`, the processor time of one pair; `of_limit`, the limit's time over the
-// loss's (1 is as fast as memory allows); `allocations`, calls of malloc in one evaluation.
+// Preference losses: value and both gradients of 2^20 pairs through the driver (its checks included), one thread, in
+// float and in double. Beside each runs, in the same repetition, the streaming limit: the same columns read and the
+// same gradients written, with one addition each. Counters: `ns_pair`, the processor time of one pair; `of_limit`, the
+// limit's time over the loss's (1 is as fast as memory allows); `allocations`, calls of malloc in one evaluation.
 
 #include <benchmark/benchmark.h>
 

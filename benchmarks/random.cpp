@@ -1,6 +1,6 @@
-// Random numbers: every distribution, one by one (`/valence`) and in blocks (`/valence_block`), next to std::mt19937_64 with
-// the standard library's distribution (`/std`) in the same run. `ns` is CPU time a number; `std_over_valence` how many times
-// longer the standard one takes.
+// Random numbers: every distribution, one by one (`/valence`) and in blocks (`/valence_block`), next to std::mt19937_64
+// with the standard library's distribution (`/std`) in the same run. `ns` is CPU time a number; `std_over_valence` how
+// many times longer the standard one takes.
 
 #include <benchmark/benchmark.h>
 
@@ -43,8 +43,8 @@ void add(const std::string& name, const std::string& kind, std::size_t numbers, 
   });
 }
 
-/// One number at a time into an array, from valence and from the standard library. The standard one is run first, so that
-/// the others can print the ratio.
+/// One number at a time into an array, from valence and from the standard library. The standard one is run first, so
+/// that the others can print the ratio.
 template <class T, class Draw, class Standard>
 void compare(const std::string& name, Draw draw, Standard standard) {
   add(name, "std", count, [standard, engine = std::mt19937_64{1}, out = std::vector<T>(count)]() mutable {

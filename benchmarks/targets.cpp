@@ -1,6 +1,7 @@
-// Value targets, ns per transition (CPU time): GAE with value targets and V-trace through the public interface, checks of the
-// input included, next to the loop that one would write by hand (`peer:`), and to a loop that reads and writes the same arrays
-// without a recursion (`limit:stream`), in one run. One sequence, and 16 or 64 environments; in memory and in cache.
+// Value targets, ns per transition (CPU time): GAE with value targets and V-trace through the public interface, checks
+// of the input included, next to the loop that one would write by hand (`peer:`), and to a loop that reads and writes
+// the same arrays without a recursion (`limit:stream`), in one run. One sequence, and 16 or 64 environments; in memory
+// and in cache.
 
 #include <benchmark/benchmark.h>
 

@@ -13,7 +13,8 @@
 
 namespace vl = valence;
 
-// A loss of your own: a struct with a call operator over scalars and lanes. It adds, scales and runs like the library's.
+// A loss of your own: a struct with a call operator over scalars and lanes. It adds, scales and runs like the
+// library's.
 struct Calibrated {
   double target = 1;  // squared distance of the margin from a target
   static constexpr vl::Column needs = vl::Column::reference;

@@ -1,8 +1,9 @@
 #pragma once
 
-/// Files in the field's own formats: safetensors parameters, JSON-lines preferences in TRL's formats, CSV tables, votes and
-/// feature pairs. The one floor that needs a JSON library (nlohmann-json), so the roof header leaves it out; `csv.hpp`,
-/// `votes.hpp`, `feature_pairs.hpp` and `atomic_file.hpp` do not need it either, and can be included by themselves.
+/// Files in the field's own formats: safetensors parameters, JSON-lines preferences in TRL's formats, CSV tables, votes
+/// and feature pairs. The one floor that needs a JSON library (nlohmann-json), so the roof header leaves it out;
+/// `csv.hpp`, `votes.hpp`, `feature_pairs.hpp` and `atomic_file.hpp` do not need it either, and can be included by
+/// themselves.
 
 #include "valence/io/atomic_file.hpp"
 #include "valence/io/byte_source.hpp"

@@ -1,7 +1,7 @@
 #pragma once
 
-// What both files of the consumer do with valence. In an unnamed namespace on purpose: each file has and runs its own copy, so
-// a copy of state per file would show as a difference between the two.
+// What both files of the consumer do with valence. In an unnamed namespace on purpose: each file has and runs its own
+// copy, so a copy of state per file would show as a difference between the two.
 
 #include <fmt/core.h>
 

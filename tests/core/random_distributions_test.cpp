@@ -1,5 +1,5 @@
-// What the distributions look like: chi-square and Kolmogorov-Smirnov tests, moments, independence. Seeds were fixed before
-// the first run. A correct generator fails a check with probability 1e-6; there are about 150 checks.
+// What the distributions look like: chi-square and Kolmogorov-Smirnov tests, moments, independence. Seeds were fixed
+// before the first run. A correct generator fails a check with probability 1e-6; there are about 150 checks.
 
 #include <algorithm>
 #include <array>

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <vector>
 
-/// What the generator and its distributions must give, bit by bit, on every compiler, standard library and machine (pitfall
-/// N1). Doubles and floats by their bits. The rows are those of `distributions()` in random_test.cpp, each for the seeds 0, 1
-/// and 2^63; `test_core "[.golden]"` prints them. A change of any number here breaks every user's reproducible results: it
-/// needs a reason and a line in the CHANGELOG.
+/// What the generator and its distributions must give, bit by bit, on every compiler, standard library and machine
+/// (pitfall N1). Doubles and floats by their bits. The rows are those of `distributions()` in random_test.cpp, each for
+/// the seeds 0, 1 and 2^63; `test_core "[.golden]"` prints them. A change of any number here breaks every user's
+/// reproducible results: it needs a reason and a line in the CHANGELOG.
 namespace valence::test {
 
 struct Golden {

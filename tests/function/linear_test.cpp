@@ -243,7 +243,8 @@ TEST_CASE("Tile coding: hashed indices are the same on every machine, and spread
   CHECK(map.size() == 4096);
   CHECK(tiles(map, {-0.5, 0.01}) == std::vector<int>{1356, 1287, 804, 2911, 3641, 1154, 3146, 163});
   CHECK(tiles(map, {0.3, -0.05}) == std::vector<int>{1225, 3857, 909, 2520, 3193, 3712, 709, 233});
-  // 648 distinct tiles into 4096 places: expected distinct 4096 (1 - exp(-648/4096)) = 599 (less 1), standard deviation about 6.
+  // 648 distinct tiles into 4096 places: expected distinct 4096 (1 - exp(-648/4096)) = 599 (less 1), standard deviation
+  // about 6.
   std::set<int> seen;
   std::set<std::vector<int>> cells;
   for (int i = 0; i <= 64; ++i)

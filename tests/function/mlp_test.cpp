@@ -146,8 +146,9 @@ TEST_CASE("Mlp computes what the formula says") {
         close(std::tanh(0.3 * (0.5 * z + 0.1) + 0.2 * (-2 * z - 0.1) + 0.125), 1e-14));
 }
 
-// Outputs, input gradients and a projection of the parameter gradient of torch.nn.Sequential (PyTorch 2.15, float64) with the
-// same parameters, placed by the names and shapes that `parameters()` gives. The same numbers hold for portable and native builds.
+// Outputs, input gradients and a projection of the parameter gradient of torch.nn.Sequential (PyTorch 2.15, float64)
+// with the same parameters, placed by the names and shapes that `parameters()` gives. The same numbers hold for
+// portable and native builds.
 TEST_CASE("Mlp is PyTorch's network: outputs and gradients to 1e-12, in double; to 1e-4 in float") {
   const auto check = [](Activation hidden, MlpOptions options, const std::vector<double>& y, double projection,
                         const std::vector<double>& dx) {
@@ -458,7 +459,8 @@ TEST_CASE("Mlp: initialisations have the statistics that they promise") {
     const auto [w, b] = weights({20, 20, 1}, {.gain = 3}, Activation::tanh);
     CHECK((w * w.transpose() - 9 * M::Identity(20, 20)).cwiseAbs().maxCoeff() <= 1e-12);
   }
-  // 200 x 100 draws; false alarm 1e-6 is 4.9 standard errors: of a normal's mean square sqrt(2/n), of a uniform's sqrt(0.8/n).
+  // 200 x 100 draws; false alarm 1e-6 is 4.9 standard errors: of a normal's mean square sqrt(2/n), of a uniform's
+  // sqrt(0.8/n).
   const double z = 4.9, n = 20000;
   {
     const auto [w, b] = weights({100, 200, 1}, {.initialization = Initialization::he}, relu);

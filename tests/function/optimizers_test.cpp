@@ -38,8 +38,8 @@ struct AnySubnormal {
 
 constexpr double stiffness[2] = {0.5, 3};
 
-/// Ten steps from (1, -2) on g_i = a_i theta_i + sin(1.3 t (i + 1)), a = (0.5, 3), t = 1, 2, ...; alone, and as two of many parameters, so that
-/// whole registers and the rest are both seen.
+/// Ten steps from (1, -2) on g_i = a_i theta_i + sin(1.3 t (i + 1)), a = (0.5, 3), t = 1, 2, ...; alone, and as two of
+/// many parameters, so that whole registers and the rest are both seen.
 template <class O>
 void check_trajectory(const O& optimizer, const std::vector<std::array<double, 2>>& expected) {
   REQUIRE(expected.size() == 10);
@@ -60,7 +60,8 @@ void check_trajectory(const O& optimizer, const std::vector<std::array<double, 2
 
 }  // namespace
 
-// The numbers are PyTorch 2.15's in float64 (torch.optim.SGD, RMSprop, Adam, AdamW); those with a `placement` are NumPy's of the formula.
+// The numbers are PyTorch 2.15's in float64 (torch.optim.SGD, RMSprop, Adam, AdamW); those with a `placement` are
+// NumPy's of the formula.
 TEST_CASE("Optimizers follow golden trajectories") {
   check_trajectory(Sgd{.step_size = 0.05, .weight_decay = 0.1}, {{0.92182209072914, -1.71577506859107},
                                                                  {0.868392359416193, -1.40565720017345},

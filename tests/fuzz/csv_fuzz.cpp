@@ -1,4 +1,5 @@
-// Any text: it is refused with an Error, or a table that can be written and reads back the same. Its cells as numbers too.
+// Any text: it is refused with an Error, or a table that can be written and reads back the same. Its cells as numbers
+// too.
 #include <cmath>
 #include <cstddef>
 #include <cstdint>

@@ -8,8 +8,9 @@
 
 namespace valence::test {
 
-/// Calls `use` with `count` damaged copies of the seeds, the same ones on every run: bits flipped, bytes set to what parsers
-/// care about, pieces cut out, doubled or taken from another seed. It is what a fuzzer does, blind, with any compiler.
+/// Calls `use` with `count` damaged copies of the seeds, the same ones on every run: bits flipped, bytes set to what
+/// parsers care about, pieces cut out, doubled or taken from another seed. It is what a fuzzer does, blind, with any
+/// compiler.
 template <class F>
 void mutate(const std::vector<std::string>& seeds, std::size_t count, F&& use) {
   std::uint64_t state = 0x5EED;

@@ -19,8 +19,8 @@ namespace {
 
 const Mlp<float> net{{2, 9, 3}, Activation::tanh};
 
-/// A learner in small: parameters, a target network that follows them, the optimizer's state, a schedule's position, and the
-/// stream that the data and the exploration come from.
+/// A learner in small: parameters, a target network that follows them, the optimizer's state, a schedule's position,
+/// and the stream that the data and the exploration come from.
 template <class Optimizer>
 struct Learner {
   using State = decltype(Optimizer{}.template start<float>(1));

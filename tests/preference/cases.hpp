@@ -37,8 +37,8 @@ const PairCase& pair_case(const std::string& name);
 /// A loss of `pair_losses` by name.
 AnyLoss<double> pair_loss(std::string_view name, std::initializer_list<LossOption> options = {});
 
-/// Losses with options that are not pointwise: batch losses and named composites. Their names, a loss of them by name, and the
-/// names and defaults of its options.
+/// Losses with options that are not pointwise: batch losses and named composites. Their names, a loss of them by name,
+/// and the names and defaults of its options.
 const std::vector<std::string>& other_losses();
 AnyLoss<double> other_loss(std::string_view name, std::initializer_list<LossOption> options = {});
 std::vector<std::pair<std::string, double>> other_loss_options(std::string_view name);

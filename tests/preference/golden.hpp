@@ -1,8 +1,8 @@
 #pragma once
 
-/// The golden numbers of the preference losses: computed in float64 and checked against a 60-digit evaluation of the naive
-/// formulas. Six pairs with beta = 0.5, label smoothing 0.1 (EXO 1e-3), tau = 0.05; SimPO and AlphaPO beta = 2, gamma = 0.5,
-/// alpha = 0.25; SLiC delta = 1; ORPO's odds-ratio term times 0.1; soft labels 0.7.
+/// The golden numbers of the preference losses: computed in float64 and checked against a 60-digit evaluation of the
+/// naive formulas. Six pairs with beta = 0.5, label smoothing 0.1 (EXO 1e-3), tau = 0.05; SimPO and AlphaPO beta = 2,
+/// gamma = 0.5, alpha = 0.25; SLiC delta = 1; ORPO's odds-ratio term times 0.1; soft labels 0.7.
 namespace valence::test::golden {
 
 inline constexpr double chosen[] = {-10.0, -12.5, -3.25, -40.0, -7.0, -1.5};

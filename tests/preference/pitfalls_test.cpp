@@ -164,8 +164,8 @@ TEST_CASE("KTO's reference point is held at zero and is a constant", "[P9]") {
   CHECK(evaluate(Kto{.beta = 0.1}, data.view()).value == close(0.425557483, nine));
   data.desirable[0] = false;
   CHECK(evaluate(Kto{.beta = 0.1}, data.view()).value == close(0.574442517, nine));
-  // No gradient for the reference pairs exists: PreferenceGradient has no place for one. What it has for the responses is
-  // that of a constant reference point, also where it comes from responses of the same model.
+  // No gradient for the reference pairs exists: PreferenceGradient has no place for one. What it has for the responses
+  // is that of a constant reference point, also where it comes from responses of the same model.
   data.desirable[0] = true, data.kl = {-4}, data.kl_ref = {-6};
   std::vector<double> d(1, 0.0);
   evaluate(Kto{.beta = 0.1}, data.view(), {.unpaired = d});
@@ -203,7 +203,8 @@ TEST_CASE("The log-odds carry no stabilising constant", "[P11]") {
 }
 
 TEST_CASE("No clamp acts where the numbers are still good", "[P12]") {
-  // The one clamp of the log-odds, at -1e-12, is documented; just above it they follow their argument, in float and double.
+  // The one clamp of the log-odds, at -1e-12, is documented; just above it they follow their argument, in float and
+  // double.
   CHECK(LogOdds{}(-2e-12, 0.0, 1.0).value == close(-std::log(2e-12)));
   CHECK(double(LogOdds{}(-2e-12f, 0.0f, 1.0f).value) == close(-std::log(2e-12), 1e-6));
   CHECK(double(LogOdds{}(-1e-8f, 0.0f, 1.0f).value) == close(18.4206807, 1e-6));

@@ -18,10 +18,10 @@
 
 namespace valence {
 
-/// What `archive(ar)` is called with: something that takes any number of fields by reference. Each stateful part lists its
-/// fields once, `template <class A> void archive(A& ar) { ar(steps, first, second); }`, and that one list saves, loads,
-/// hashes and compares it. Field by field, because padding bytes are not data. The list must not depend on the archive, but
-/// it may depend on fields that stand earlier in it.
+/// What `archive(ar)` is called with: something that takes any number of fields by reference. Each stateful part lists
+/// its fields once, `template <class A> void archive(A& ar) { ar(steps, first, second); }`, and that one list saves,
+/// loads, hashes and compares it. Field by field, because padding bytes are not data. The list must not depend on the
+/// archive, but it may depend on fields that stand earlier in it.
 struct AnyArchive {
   template <class... Fields>
   void operator()(Fields&...) {}
@@ -60,8 +60,8 @@ struct IsArchivable<std::pair<A, B>> : std::bool_constant<IsArchivable<A>::value
 
 }  // namespace detail
 
-/// A number, an enumeration, a type that lists its fields in `archive(ar)`; or a string, vector, array, optional, pair or
-/// Eigen matrix of those.
+/// A number, an enumeration, a type that lists its fields in `archive(ar)`; or a string, vector, array, optional, pair
+/// or Eigen matrix of those.
 template <class T>
 concept Archivable = detail::IsArchivable<T>::value;
 
@@ -89,8 +89,8 @@ inline constexpr bool is_pair = false;
 template <class A, class B>
 inline constexpr bool is_pair<std::pair<A, B>> = true;
 
-/// The integer that stands for an arithmetic or enumeration value in the encoding, and its size there. Integers of more than
-/// one byte take eight, so that `long` and `std::size_t` mean the same on every machine; bits of floats are kept.
+/// The integer that stands for an arithmetic or enumeration value in the encoding, and its size there. Integers of more
+/// than one byte take eight, so that `long` and `std::size_t` mean the same on every machine; bits of floats are kept.
 template <class T>
 constexpr auto wire(T x) {
   static_assert(!std::is_same_v<T, long double>,
@@ -303,7 +303,8 @@ struct HashSink {
 
 namespace detail {
 
-/// Gives the bytes of `x` to `sink`, from a copy: `archive` can't be const, because it also loads, and may tidy what it lists.
+/// Gives the bytes of `x` to `sink`, from a copy: `archive` can't be const, because it also loads, and may tidy what it
+/// lists.
 template <class T, class Sink>
 void encode_state(const T& x, Sink& sink) {
   T copy = x;
@@ -313,8 +314,9 @@ void encode_state(const T& x, Sink& sink) {
 
 }  // namespace detail
 
-/// The fields of `x` as bytes: little-endian, without names or types, the same on every machine. -0.0 and NaN keep their bits.
-/// This is for checkpoints of one version of a program, hashes and comparisons; files that others read are in `io/`.
+/// The fields of `x` as bytes: little-endian, without names or types, the same on every machine. -0.0 and NaN keep
+/// their bits. This is for checkpoints of one version of a program, hashes and comparisons; files that others read are
+/// in `io/`.
 template <Archivable T>
 std::vector<std::byte> to_bytes(const T& x) {
   detail::ByteSink sink;
@@ -322,8 +324,9 @@ std::vector<std::byte> to_bytes(const T& x) {
   return std::move(sink.data);
 }
 
-/// Fills `x` from what `to_bytes` gave for an object of the same type. Throws `Error` if bytes are missing or left over, or if
-/// a value or a size does not fit; `x` is then unchanged. Sizes are believed only as far as there are bytes.
+/// Fills `x` from what `to_bytes` gave for an object of the same type. Throws `Error` if bytes are missing or left
+/// over, or if a value or a size does not fit; `x` is then unchanged. Sizes are believed only as far as there are
+/// bytes.
 template <Archivable T>
   requires std::copyable<T>
 void from_bytes(std::span<const std::byte> bytes, T& x) {

@@ -18,8 +18,7 @@
 
 // Finite-math modes delete every check for NaN and infinity, so bad input would pass silently (pitfall N7).
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || defined(_M_FP_FAST)
-#error \
-    "valence does not support -ffast-math / -ffinite-math-only / /fp:fast: its checks for NaN would be deleted. It is fast without them."
+#error "valence does not support -ffast-math, -ffinite-math-only, /fp:fast: its checks for NaN would be deleted"
 #endif
 
 #ifndef VALENCE_VECTOR_EXTENSIONS

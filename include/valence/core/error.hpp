@@ -25,8 +25,8 @@ class Error : public std::invalid_argument {
   explicit Error(const std::string& message) : std::invalid_argument(message) {}
 };
 
-/// Throws `Error("<where>: <formatted message>")`. Where exceptions are switched off (-fno-exceptions) it writes the message
-/// to standard error and aborts.
+/// Throws `Error("<where>: <formatted message>")`. Where exceptions are switched off (-fno-exceptions) it writes the
+/// message to standard error and aborts.
 template <class... Args>
 [[noreturn]] void fail(std::string_view where, fmt::format_string<Args...> format, Args&&... args) {
   const std::string message = fmt::format("{}: {}", where, fmt::format(format, std::forward<Args>(args)...));
@@ -38,8 +38,8 @@ template <class... Args>
 #endif
 }
 
-/// The check helpers below share one shape: `check_xxx(where, argument, value, ...)`, where `where` names the function or
-/// type whose boundary it is and `argument` the parameter; they return when all is well and throw `Error` otherwise.
+/// The check helpers below share one shape: `check_xxx(where, argument, value, ...)`, where `where` names the function
+/// or type whose boundary it is and `argument` the parameter; they return when all is well and throw `Error` otherwise.
 
 /// `value` must be finite.
 template <std::floating_point S>

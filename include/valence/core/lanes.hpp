@@ -7,9 +7,9 @@
 
 #include "valence/core/types.hpp"
 
-/// Lanes: several numbers that one instruction works on. A kernel that is to be fast without `-ffast-math` is written once as
-/// a template over `T`, where `T` is a scalar or a vector of them: + - * /, comparisons and `?:` mean the same on both.
-/// Constants are written `scalar_t<T>(0.5)`: a bare `0.5` would promote a float kernel to double.
+/// Lanes: several numbers that one instruction works on. A kernel that is to be fast without `-ffast-math` is written
+/// once as a template over `T`, where `T` is a scalar or a vector of them: + - * /, comparisons and `?:` mean the same
+/// on both. Constants are written `scalar_t<T>(0.5)`: a bare `0.5` would promote a float kernel to double.
 namespace valence {
 
 namespace detail {

@@ -15,9 +15,9 @@
 #endif
 
 /// Loops over threads, where the user wants them: with `VALENCE_OPENMP` defined and OpenMP enabled in the compiler, the
-/// iterations are spread over OpenMP's threads; otherwise they run one after another. The results are the same to the bit
-/// either way and for any number of threads, because nothing depends on who computed what: an iteration gets its index (split
-/// a generator by it: `rng.split(i)`), and reductions add up fixed chunks in order.
+/// iterations are spread over OpenMP's threads; otherwise they run one after another. The results are the same to the
+/// bit either way and for any number of threads, because nothing depends on who computed what: an iteration gets its
+/// index (split a generator by it: `rng.split(i)`), and reductions add up fixed chunks in order.
 namespace valence {
 
 struct ParallelOptions {
@@ -35,8 +35,8 @@ inline constexpr bool parallel_enabled = true;
 
 namespace parallel_detail {
 
-/// f(c) for c in [0, chunks). Of the exceptions thrown, the one of the lowest index is rethrown, as if run serially: chunks
-/// above the lowest failure so far are skipped, all below it run.
+/// f(c) for c in [0, chunks). Of the exceptions thrown, the one of the lowest index is rethrown, as if run serially:
+/// chunks above the lowest failure so far are skipped, all below it run.
 template <class F>
 void run_chunks(std::size_t chunks, int threads, F& f) {
   std::exception_ptr error;
@@ -83,9 +83,9 @@ void run_chunks(std::size_t chunks, int, F& f) {
 }  // namespace parallel_detail
 #endif
 
-/// f(i) for each i in [0, n). Iterations may run at the same time, so they must not write to the same place. If some throw,
-/// the exception with the lowest index comes out, after all iterations below it have run (those above it may or may not have).
-/// Throws `Error` for options that make no sense.
+/// f(i) for each i in [0, n). Iterations may run at the same time, so they must not write to the same place. If some
+/// throw, the exception with the lowest index comes out, after all iterations below it have run (those above it may or
+/// may not have). Throws `Error` for options that make no sense.
 template <class F>
 void parallel_for(std::size_t n, F&& f, const ParallelOptions& options = {}) {
   if (options.chunk == 0) fail("parallel_for", "chunk is 0; expected at least 1");
@@ -98,9 +98,10 @@ void parallel_for(std::size_t n, F&& f, const ParallelOptions& options = {}) {
   parallel_detail::run_chunks(chunks, options.threads, body);
 }
 
-/// combine(... combine(combine(initial, f(0, chunk)), f(chunk, 2 chunk)) ..., the last): `f(first, last)` reduces a range of
-/// indices to a value, and the values are combined from left to right. The order depends on n and `options.chunk` alone, so
-/// sums have the same bits for any number of threads. Choose the chunk large enough (1000, not 1): one value is kept for each.
+/// combine(... combine(combine(initial, f(0, chunk)), f(chunk, 2 chunk)) ..., the last): `f(first, last)` reduces a
+/// range of indices to a value, and the values are combined from left to right. The order depends on n and
+/// `options.chunk` alone, so sums have the same bits for any number of threads. Choose the chunk large enough (1000,
+/// not 1): one value is kept for each.
 ///
 ///     double sum = parallel_reduce(n, 0.0, [&](std::size_t first, std::size_t last) { ... return partial; },
 ///                                  std::plus<>(), {.chunk = 4096});

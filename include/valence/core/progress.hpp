@@ -32,15 +32,16 @@ struct ProgressEvent {
   double value = 0;
 };
 
-/// Called from time to time by whatever takes long. Returns nothing, or whether to go on: after `false` the caller stops at a
-/// state it can return.
+/// Called from time to time by whatever takes long. Returns nothing, or whether to go on: after `false` the caller
+/// stops at a state it can return.
 template <class C>
 concept ProgressCallback = std::invocable<C&, const ProgressEvent&> &&
                            (std::is_void_v<std::invoke_result_t<C&, const ProgressEvent&>> ||
                             std::convertible_to<std::invoke_result_t<C&, const ProgressEvent&>, bool>);
 
-/// What trainers and solvers take as their argument for progress: a reference to any callback, or nothing. Two pointers; the
-/// call costs one test when there is no callback. The callback must outlive the call it is passed to, as a temporary does.
+/// What trainers and solvers take as their argument for progress: a reference to any callback, or nothing. Two
+/// pointers; the call costs one test when there is no callback. The callback must outlive the call it is passed to, as
+/// a temporary does.
 ///
 ///     void solve(..., Progress progress = {}) {
 ///       for (...) if (!progress({.step = k, .total = n, .task = "solve", .metric = "residual", .value = r})) break;
@@ -94,8 +95,8 @@ struct ProgressBarOptions {
 ///
 ///     train [##########..............]  42% 4200/10000  1.3k/s  0:04 left  loss 0.4312
 ///
-/// Silent where the file is not a terminal, so logs stay clean. The line is finished when the last step is told, when another
-/// task begins, and when the bar is destroyed.
+/// Silent where the file is not a terminal, so logs stay clean. The line is finished when the last step is told, when
+/// another task begins, and when the bar is destroyed.
 class ProgressBar {
  public:
   ProgressBar() : ProgressBar(ProgressBarOptions{}) {}

@@ -13,9 +13,9 @@
 #include "valence/core/error.hpp"
 #include "valence/core/math.hpp"
 
-/// Statistics of samples: moments, quantiles, ranks, and intervals for what was measured. All take `double` values in a span
-/// (of any contiguous container) and throw `Error` on an empty sample, on NaN or infinite values and on levels outside of
-/// their range.
+/// Statistics of samples: moments, quantiles, ranks, and intervals for what was measured. All take `double` values in a
+/// span (of any contiguous container) and throw `Error` on an empty sample, on NaN or infinite values and on levels
+/// outside of their range.
 namespace valence {
 
 /// A closed interval.
@@ -36,8 +36,8 @@ inline void check_level(std::string_view where, double level) {
 
 }  // namespace detail
 
-/// Mean and variance of a stream in one pass and O(1) memory, without cancellation (Welford 1962), and of two streams from
-/// their parts (Chan, Golub and LeVeque 1979), so shares of a sample may be unequal.
+/// Mean and variance of a stream in one pass and O(1) memory, without cancellation (Welford 1962), and of two streams
+/// from their parts (Chan, Golub and LeVeque 1979), so shares of a sample may be unequal.
 class RunningMoments {
  public:
   /// Takes in one value, which must be finite.
@@ -141,8 +141,8 @@ inline double standard_deviation(std::span<const double> values) { return std::s
 
 namespace detail {
 
-/// log(Gamma(a + 1/2) / Gamma(a)), a > 0. The difference of two log-gammas cancels, and `lgamma` writes a global; the series
-/// of the ratio in 1 / a (from DLMF 5.11.8), after a shift to a >= 16, does neither.
+/// log(Gamma(a + 1/2) / Gamma(a)), a > 0. The difference of two log-gammas cancels, and `lgamma` writes a global; the
+/// series of the ratio in 1 / a (from DLMF 5.11.8), after a shift to a >= 16, does neither.
 inline double log_gamma_half_ratio(double a) {
   double product = 1;
   for (; a < 16; a += 1) product *= a / (a + 0.5);
@@ -203,8 +203,8 @@ inline StudentParts student_parts(double t, double degrees) {
 
 }  // namespace detail
 
-/// P(T <= t) of Student's t distribution with `degrees` > 0 degrees of freedom (any real number), by the incomplete beta
-/// function: relative error about 1e-13 in the lower tail.
+/// P(T <= t) of Student's t distribution with `degrees` > 0 degrees of freedom (any real number), by the incomplete
+/// beta function: relative error about 1e-13 in the lower tail.
 inline double student_t_cdf(double t, double degrees) {
   check_positive("student_t_cdf", "degrees", degrees);
   if (std::isnan(t)) fail("student_t_cdf", "t is nan; expected a number");
@@ -215,9 +215,9 @@ inline double student_t_cdf(double t, double degrees) {
 }
 
 /// The t with student_t_cdf(t) = p, for p strictly between 0 and 1 and degrees >= 1: relative error below 1e-11.
-/// Newton's method on the logarithm of the tail (or of the central) probability in log t, where that is concave and nearly
-/// straight, inside a bracket. Above 10^6 degrees of freedom the expansion in 1 / degrees around the normal quantile
-/// (Abramowitz and Stegun 26.7.5) is exact to the last digits.
+/// Newton's method on the logarithm of the tail (or of the central) probability in log t, where that is concave and
+/// nearly straight, inside a bracket. Above 10^6 degrees of freedom the expansion in 1 / degrees around the normal
+/// quantile (Abramowitz and Stegun 26.7.5) is exact to the last digits.
 inline double student_t_quantile(double p, double degrees) {
   if (!(p > 0 && p < 1)) fail("student_t_quantile", "p is {}; expected a number between 0 and 1", p);
   if (!(degrees >= 1)) fail("student_t_quantile", "degrees is {}; expected at least 1", degrees);
@@ -281,8 +281,8 @@ inline double sorted_quantile(std::span<const double> sorted, double q) {
 
 }  // namespace detail
 
-/// The quantiles of a sample at each of `levels` in [0, 1]: type 7 of Hyndman and Fan (1996), linear between order statistics
-/// at (n - 1) q, the default of R and NumPy. Sorts a copy.
+/// The quantiles of a sample at each of `levels` in [0, 1]: type 7 of Hyndman and Fan (1996), linear between order
+/// statistics at (n - 1) q, the default of R and NumPy. Sorts a copy.
 inline std::vector<double> quantiles(std::span<const double> values, std::span<const double> levels) {
   detail::check_sample("quantiles", values);
   check_range("quantiles", "levels", levels, 0, 1);
@@ -305,8 +305,8 @@ inline double quantile(std::span<const double> values, double level) {
 
 inline double median(std::span<const double> values) { return quantile(values, 0.5); }
 
-/// The mean of the middle half: a quarter of the values (rounded down) is left out at each end. Aggregates scores over runs
-/// and tasks (Agarwal et al. 2021, "Deep RL at the edge of the statistical precipice").
+/// The mean of the middle half: a quarter of the values (rounded down) is left out at each end. Aggregates scores over
+/// runs and tasks (Agarwal et al. 2021, "Deep RL at the edge of the statistical precipice").
 inline double interquartile_mean(std::span<const double> values) {
   detail::check_sample("interquartile_mean", values);
   std::vector<double> sorted(values.begin(), values.end());
@@ -361,9 +361,9 @@ struct BootstrapOptions {
   std::size_t resamples = 2000;  ///< at least 1
 };
 
-/// `statistic` of each of `resamples` samples of n indices drawn with replacement from 0..n-1. For statistics of several
-/// columns at once, or of groups: `statistic(std::span<const std::size_t>) -> double`. `rng.below(n)` draws the indices.
-/// Throws if n is 0 or the statistic gives a NaN or an infinity.
+/// `statistic` of each of `resamples` samples of n indices drawn with replacement from 0..n-1. For statistics of
+/// several columns at once, or of groups: `statistic(std::span<const std::size_t>) -> double`. `rng.below(n)` draws the
+/// indices. Throws if n is 0 or the statistic gives a NaN or an infinity.
 template <class Generator, class Statistic>
 std::vector<double> bootstrap(std::size_t n, Statistic&& statistic, Generator& rng, std::size_t resamples = 2000) {
   if (n == 0) fail("bootstrap", "n is 0; expected at least one value");
@@ -381,8 +381,8 @@ std::vector<double> bootstrap(std::size_t n, Statistic&& statistic, Generator& r
   return result;
 }
 
-/// The percentile interval (Efron 1979) of `statistic(std::span<const double>) -> double`: the quantiles at (1 - level) / 2
-/// and (1 + level) / 2 of the statistic over resamples of `values`.
+/// The percentile interval (Efron 1979) of `statistic(std::span<const double>) -> double`: the quantiles at (1 - level)
+/// / 2 and (1 + level) / 2 of the statistic over resamples of `values`.
 ///
 ///     Interval i = bootstrap_interval(scores, interquartile_mean, rng, {.level = 0.9});
 template <class Generator, class Statistic>

@@ -13,8 +13,9 @@
 #include "valence/function/concepts.hpp"
 #include "valence/function/parameters.hpp"
 
-/// Models made of models. One theta holds the parts' parameters one after the other, in the order of the arguments; each part is
-/// handed its slice. Any shape comes from the two: a shared trunk with two heads is `Chain{trunk, Parallel{actor, critic}}`.
+/// Models made of models. One theta holds the parts' parameters one after the other, in the order of the arguments;
+/// each part is handed its slice. Any shape comes from the two: a shared trunk with two heads is `Chain{trunk,
+/// Parallel{actor, critic}}`.
 namespace valence {
 
 namespace detail {
@@ -64,8 +65,8 @@ concept InputLinearisable = Linearisable<F> && requires(const F f, std::span<con
   { f.pushforward(theta, x, tape, theta, x) } -> std::same_as<Outputs<typename F::Scalar>>;
 };
 
-/// y = second(first(x)). theta = (first's parameters, second's). The first may take any batch (indices, tokens); the second takes
-/// matrices, and must be InputDifferentiable, because what stands before it is trained through it.
+/// y = second(first(x)). theta = (first's parameters, second's). The first may take any batch (indices, tokens); the
+/// second takes matrices, and must be InputDifferentiable, because what stands before it is trained through it.
 template <Approximator First, Approximator Second>
   requires InputDifferentiable<Second> && std::same_as<typename Second::Batch, Matrix<typename First::Scalar>>
 class Chain {

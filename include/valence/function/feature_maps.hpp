@@ -16,9 +16,10 @@
 #include "valence/core/types.hpp"
 
 /// Fixed features phi(x) of an input, for `Linear` (and for whoever wants them alone). Each is a value with
-/// `input_size()`, `size()` and `map(x, features)`; those that can be differentiated have `pullback(x, dphi, dx)`, dx = (d phi / d x)' dphi;
-/// sparse binary ones (`OneHot`, `TileCoding`) have `active(x, indices)`. Constructors check their arguments; a call checks sizes.
-/// Inputs outside of a map's box are not clipped, except by tile coding, which must: see there.
+/// `input_size()`, `size()` and `map(x, features)`; those that can be differentiated have `pullback(x, dphi, dx)`, dx =
+/// (d phi / d x)' dphi; sparse binary ones (`OneHot`, `TileCoding`) have `active(x, indices)`. Constructors check their
+/// arguments; a call checks sizes. Inputs outside of a map's box are not clipped, except by tile coding, which must:
+/// see there.
 namespace valence {
 
 namespace detail {
@@ -42,7 +43,8 @@ struct FeatureBox {
   }
 };
 
-/// All exponent or frequency vectors of `inputs` entries in 0..order with sum at most `total`, last input fastest; the constant first.
+/// All exponent or frequency vectors of `inputs` entries in 0..order with sum at most `total`, last input fastest; the
+/// constant first.
 inline std::vector<int> lattice(std::string_view where, int inputs, int order, int total) {
   if (inputs <= 0) fail(where, "inputs is {}; expected a number greater than 0", inputs);
   if (order < 0) fail(where, "order is {}; expected 0 or more", order);
@@ -113,7 +115,8 @@ struct Identity {
   }
 };
 
-/// phi(i) = e_i: the input is one number, a whole index in 0..states-1 (else Error). Sparse, so `Linear{OneHot{n}, k}` is a table.
+/// phi(i) = e_i: the input is one number, a whole index in 0..states-1 (else Error). Sparse, so `Linear{OneHot{n}, k}`
+/// is a table.
 struct OneHot {
   int states;
 
@@ -139,9 +142,9 @@ struct OneHot {
   }
 };
 
-/// phi_c(x) = prod_j x_j^c_j for every vector c of exponents in 0..order (Sutton and Barto 2018, equation 9.17): (order + 1)^inputs
-/// features, the constant first, the last input's exponent fastest. With `total` >= 0 only those whose exponents sum to at most `total`.
-/// Scale the inputs to about [-1, 1] first: high powers explode.
+/// phi_c(x) = prod_j x_j^c_j for every vector c of exponents in 0..order (Sutton and Barto 2018, equation 9.17): (order
+/// + 1)^inputs features, the constant first, the last input's exponent fastest. With `total` >= 0 only those whose
+/// exponents sum to at most `total`. Scale the inputs to about [-1, 1] first: high powers explode.
 class Polynomial {
  public:
   Polynomial(int inputs, int order, int total = -1)
@@ -188,9 +191,10 @@ class Polynomial {
   }
 };
 
-/// phi_c(x) = cos(pi c . u), u = (x - low) / (high - low), for every vector c of frequencies in 0..order: (order + 1)^inputs features,
-/// the constant first (Konidaris, Osentoski and Thomas 2011, equation 5). `step_scale(i)` = 1 / |c_i| (1 for the constant) is
-/// the factor of the step size that the paper gives feature i (section 4.2): `Linear::precondition` applies it.
+/// phi_c(x) = cos(pi c . u), u = (x - low) / (high - low), for every vector c of frequencies in 0..order: (order +
+/// 1)^inputs features, the constant first (Konidaris, Osentoski and Thomas 2011, equation 5). `step_scale(i)` = 1 /
+/// |c_i| (1 for the constant) is the factor of the step size that the paper gives feature i (section 4.2):
+/// `Linear::precondition` applies it.
 class Fourier {
  public:
   Fourier(std::vector<double> low, std::vector<double> high, int order)
@@ -241,8 +245,8 @@ class Fourier {
   }
 };
 
-/// Radial basis functions: phi_i(x) = exp(-1/2 sum_j ((x_j - c_ij) / width_j)^2), and if `normalised` divided by their sum, also where all
-/// of them underflow (the nearest center wins there). Sutton and Barto 2018, section 9.5.5.
+/// Radial basis functions: phi_i(x) = exp(-1/2 sum_j ((x_j - c_ij) / width_j)^2), and if `normalised` divided by their
+/// sum, also where all of them underflow (the nearest center wins there). Sutton and Barto 2018, section 9.5.5.
 class Rbf {
  public:
   /// `centers`: inputs x features, one center a column; `widths`: one for each input, positive.
@@ -295,7 +299,8 @@ class Rbf {
   template <std::floating_point S>
   void pullback(std::span<const S> x, std::span<const S> dphi, std::span<S> dx) const {
     check(x.size(), dphi.size());
-    // d phi_i / dx_j = phi_i (a_ij - mean of a_kj under phi), a_ij = -(x_j - c_ij) / width_j^2; without the mean if not normalised.
+    // d phi_i / dx_j = phi_i (a_ij - mean of a_kj under phi), a_ij = -(x_j - c_ij) / width_j^2; without the mean if not
+    // normalised.
     const double top = normalised_ ? highest(x) : 0;
     double sum = 0, weighted = 0;
     for (std::size_t i = 0; i < dphi.size(); ++i) {

@@ -65,8 +65,8 @@ Pack<S> all_equal(S x) {
     return Pack<S>{} + x;
 }
 
-/// Calls f(at) for whole registers and then for the numbers left, 0 <= at.i < size. `at(p)` reads array p at the current place,
-/// `at.put(p, x)` writes there; so one body does elementwise work on lanes and on the rest.
+/// Calls f(at) for whole registers and then for the numbers left, 0 <= at.i < size. `at(p)` reads array p at the
+/// current place, `at.put(p, x)` writes there; so one body does elementwise work on lanes and on the rest.
 template <class S>
 struct AtPack {
   std::ptrdiff_t i;

@@ -18,9 +18,10 @@ namespace valence {
 
 class Rng;
 
-/// y = W phi(x): linear in fixed features. theta is W, outputs x features, column-major: a feature's weights lie together. A batch is
-/// raw inputs, `map.input_size()` x batch. With a sparse map (`OneHot`, `TileCoding`) it is Local: forward and pullback cost
-/// O(active * outputs), and the gradient may be theta itself. The features of a forward stay in the tape for its pullbacks.
+/// y = W phi(x): linear in fixed features. theta is W, outputs x features, column-major: a feature's weights lie
+/// together. A batch is raw inputs, `map.input_size()` x batch. With a sparse map (`OneHot`, `TileCoding`) it is Local:
+/// forward and pullback cost O(active * outputs), and the gradient may be theta itself. The features of a forward stay
+/// in the tape for its pullbacks.
 ///
 ///     Linear q{TileCoding{{-1.2, -0.07}, {0.6, 0.07}}, 3};       // mountain car, 3 actions; double
 ///     Linear<Fourier, float> v{Fourier{{0}, {1}, 5}, 1};

@@ -247,8 +247,8 @@ class BasicMlp {
  private:
   using Layer = detail::MlpLayer;
   static constexpr std::ptrdiff_t w = kernel::pack_size<S>;
-  // Samples taken through all layers at once. So few that what a product touches (60 x 64 floats in, out, and the weights) fits
-  // the first cache; a multiple of the tiles' rows.
+  // Samples taken through all layers at once. So few that what a product touches (60 x 64 floats in, out, and the
+  // weights) fits the first cache; a multiple of the tiles' rows.
   static constexpr std::ptrdiff_t block_samples = 60;
 
   typename Shape::Sizes sizes_;

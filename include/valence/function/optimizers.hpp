@@ -16,19 +16,21 @@
 #include "valence/function/concepts.hpp"
 #include "valence/function/kernels.hpp"
 
-/// First-order optimizers on one flat parameter vector. The hyper-parameters are the value; `start<S>(n)` makes the state:
+/// First-order optimizers on one flat parameter vector. The hyper-parameters are the value; `start<S>(n)` makes the
+/// state:
 ///
 ///     auto state = Adam{.step_size = 3e-4}.start<float>(theta.size());
 ///     state.step(theta, gradient, schedule(state.steps()));
 ///
-/// Semantics are PyTorch's (version 2; its names differ: step_size = lr, momentum, decay = alpha, ...), so that runs can be
-/// compared; each formula is written at its type. `step` moves theta against the gradient, in place; `factor` multiplies the step
-/// size and comes from a schedule. It allocates nothing. Wrong sizes and a factor that is not finite throw before
-/// anything changes. The gradient is not searched for NaN: that is one more pass over memory, and the trainer's to decide (it has
-/// `check_finite`; `clip_global_norm` finds it for free).
-/// Moments smaller than about 2e-31 (float; double 4e-301) are set to zero, and second moments when they are about to become subnormal; nothing
-/// else differs from the formulas. With epsilon = 0 a parameter without any gradient becomes NaN (0 / 0), as in PyTorch.
-/// A state is archived as its step count (64 bits) and its flat vectors; the hyper-parameters are not state.
+/// Semantics are PyTorch's (version 2; its names differ: step_size = lr, momentum, decay = alpha, ...), so that runs
+/// can be compared; each formula is written at its type. `step` moves theta against the gradient, in place; `factor`
+/// multiplies the step size and comes from a schedule. It allocates nothing. Wrong sizes and a factor that is not
+/// finite throw before anything changes. The gradient is not searched for NaN: that is one more pass over memory, and
+/// the trainer's to decide (it has `check_finite`; `clip_global_norm` finds it for free).
+/// Moments smaller than about 2e-31 (float; double 4e-301) are set to zero, and second moments when they are about to
+/// become subnormal; nothing else differs from the formulas. With epsilon = 0 a parameter without any gradient becomes
+/// NaN (0 / 0), as in PyTorch. A state is archived as its step count (64 bits) and its flat vectors; the
+/// hyper-parameters are not state.
 namespace valence {
 
 namespace detail {
@@ -48,8 +50,9 @@ inline void check_not_negative(std::string_view where, std::string_view argument
 inline void check_decay(std::string_view where, std::string_view argument, double value) {
   if (!(value >= 0 && value < 1)) fail(where, "{} is {}; expected a number in [0, 1)", argument, value);
 }
-/// x, or 0 where |x| is so small that a few more decays would make it subnormal. A moment whose gradient has died (a dead relu) decays
-/// forever, and arithmetic on subnormal numbers is a hundred times slower. `least` is far below what can move a parameter.
+/// x, or 0 where |x| is so small that a few more decays would make it subnormal. A moment whose gradient has died (a
+/// dead relu) decays forever, and arithmetic on subnormal numbers is a hundred times slower. `least` is far below what
+/// can move a parameter.
 template <class T>
 T flush(const T& x, std::type_identity_t<scalar_t<T>> least) {
   return elementary::select(elementary::abs(x) < least, T{}, x);
@@ -114,8 +117,8 @@ class SgdState {
   std::int64_t steps_ = 0;
 };
 
-/// Heavy ball (Polyak 1964): d = g + weight_decay theta; b = momentum b + (1 - dampening) d, but b = d at the first step;
-/// theta -= step_size * b.
+/// Heavy ball (Polyak 1964): d = g + weight_decay theta; b = momentum b + (1 - dampening) d, but b = d at the first
+/// step; theta -= step_size * b.
 struct Momentum {
   double step_size = 1e-2;
   double momentum = 0.9;
@@ -170,7 +173,8 @@ class MomentumState {
   Vector<S> velocity_;
 };
 
-/// Nesterov's momentum in the form of Sutskever et al. (2013): b as in `Momentum` without dampening; theta -= step_size * (d + momentum b).
+/// Nesterov's momentum in the form of Sutskever et al. (2013): b as in `Momentum` without dampening; theta -= step_size
+/// * (d + momentum b).
 struct Nesterov {
   double step_size = 1e-2;
   double momentum = 0.9;
@@ -187,12 +191,13 @@ struct Nesterov {
 /// Where an adaptive optimizer adds its epsilon.
 /// - `outside`: sqrt(v) + epsilon, after Adam's bias correction of v. PyTorch; Adam's paper, algorithm 1.
 /// - `inside`: sqrt(v + epsilon), v corrected. TensorFlow's RMSProp, rlax's "eps_root".
-/// - `uncorrected` (Adam only; the same as outside elsewhere): v is not yet corrected, step_size sqrt(c2) / c1 m / (sqrt(v) + epsilon). TensorFlow's
-///   Adam; the paper's "epsilon hat", end of section 2.
+/// - `uncorrected` (Adam only; the same as outside elsewhere): v is not yet corrected, step_size sqrt(c2) / c1 m /
+///   (sqrt(v) + epsilon). TensorFlow's Adam; the paper's "epsilon hat", end of section 2.
 enum class Epsilon { outside, inside, uncorrected };
 
-/// RMSProp (Hinton 2012): d = g + weight_decay theta; v = decay v + (1 - decay) d^2; with `centered` (Graves 2013) a = decay a + (1 - decay) d and
-/// a^2 is taken from v; u = d / (sqrt(v) + epsilon); with momentum b = momentum b + u, u = b; theta -= step_size * u.
+/// RMSProp (Hinton 2012): d = g + weight_decay theta; v = decay v + (1 - decay) d^2; with `centered` (Graves 2013) a =
+/// decay a + (1 - decay) d and a^2 is taken from v; u = d / (sqrt(v) + epsilon); with momentum b = momentum b + u, u =
+/// b; theta -= step_size * u.
 struct RmsProp {
   double step_size = 1e-2;
   double decay = 0.99;
@@ -266,8 +271,8 @@ class RmsPropState {
   Vector<S> square_, mean_, velocity_;
 };
 
-/// Adam (Kingma and Ba 2015, algorithm 1): d = g + weight_decay theta; m = beta1 m + (1 - beta1) d; v = beta2 v + (1 - beta2) d^2;
-/// c_i = 1 - beta_i^t, t = 1 at the first step; theta -= step_size * (m / c1) / (sqrt(v / c2) + epsilon).
+/// Adam (Kingma and Ba 2015, algorithm 1): d = g + weight_decay theta; m = beta1 m + (1 - beta1) d; v = beta2 v + (1 -
+/// beta2) d^2; c_i = 1 - beta_i^t, t = 1 at the first step; theta -= step_size * (m / c1) / (sqrt(v / c2) + epsilon).
 struct Adam {
   double step_size = 1e-3;
   double beta1 = 0.9;
@@ -337,7 +342,8 @@ class AdamState {
   }
 };
 
-/// Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2): theta *= 1 - step_size weight_decay first.
+/// Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2): theta *= 1 - step_size weight_decay
+/// first.
 struct AdamW {
   double step_size = 1e-3;
   double beta1 = 0.9;
@@ -355,7 +361,8 @@ struct AdamW {
   }
 };
 
-/// The Euclidean norm, summed in double; right also where the squares would overflow or vanish. NaN and infinity come out.
+/// The Euclidean norm, summed in double; right also where the squares would overflow or vanish. NaN and infinity come
+/// out.
 template <std::floating_point S>
 double global_norm(std::span<const S> gradient) {
   constexpr std::size_t block = 1024;  // few enough for the scalar type
@@ -375,8 +382,9 @@ double global_norm(std::span<const S> gradient) {
   return most * std::sqrt(total);
 }
 
-/// If the gradient's norm is larger than `max_norm`, scales it to exactly that (Pascanu, Mikolov and Bengio 2013; PyTorch adds 1e-6 to the norm it
-/// divides by). Returns the norm before. Throws, and changes nothing, if the norm is NaN or infinite.
+/// If the gradient's norm is larger than `max_norm`, scales it to exactly that (Pascanu, Mikolov and Bengio 2013;
+/// PyTorch adds 1e-6 to the norm it divides by). Returns the norm before. Throws, and changes nothing, if the norm is
+/// NaN or infinite.
 template <std::floating_point S>
 double clip_global_norm(std::span<S> gradient, double max_norm) {
   check_positive("clip_global_norm", "max_norm", max_norm);
@@ -389,8 +397,8 @@ double clip_global_norm(std::span<S> gradient, double max_norm) {
   return norm;
 }
 
-/// target = (1 - rate) target + rate theta: exact at rate 0 and 1. A target network's soft update (Lillicrap et al. 2016); with rate = 1 / t
-/// at iterate t = 1, 2, ... the average of all iterates (Polyak and Juditsky 1992).
+/// target = (1 - rate) target + rate theta: exact at rate 0 and 1. A target network's soft update (Lillicrap et al.
+/// 2016); with rate = 1 / t at iterate t = 1, 2, ... the average of all iterates (Polyak and Juditsky 1992).
 template <std::floating_point S>
 void polyak_average(std::span<S> target, std::span<const S> theta, double rate) {
   check_size("polyak_average", "target", target.size(), theta.size());

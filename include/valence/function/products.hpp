@@ -10,12 +10,14 @@
 #include "valence/core/types.hpp"
 #include "valence/function/concepts.hpp"
 
-/// Products with second-order matrices of a model, which are never formed. For natural gradients, trust regions, influence functions.
+/// Products with second-order matrices of a model, which are never formed. For natural gradients, trust regions,
+/// influence functions.
 namespace valence {
 
-/// out += J' H J v: the Gauss-Newton product (Schraudolph 2002) of the loss whose Hessian in the outputs is H. After a forward of
-/// `x` in `tape`. `curvature(y, u)` multiplies u (outputs x batch, in place) by H at the outputs y; for the Fisher matrix of a policy
-/// it is the Fisher matrix of the action's law. Without `curvature` H is the identity: J' J v.
+/// out += J' H J v: the Gauss-Newton product (Schraudolph 2002) of the loss whose Hessian in the outputs is H. After a
+/// forward of `x` in `tape`. `curvature(y, u)` multiplies u (outputs x batch, in place) by H at the outputs y; for the
+/// Fisher matrix of a policy it is the Fisher matrix of the action's law. Without `curvature` H is the identity: J' J
+/// v.
 template <Linearisable F, class Curvature>
 void gauss_newton_product(const F& f, std::span<const typename F::Scalar> theta, const typename F::Batch& x,
                           typename F::Tape& tape, const Outputs<typename F::Scalar>& y,
@@ -45,13 +47,14 @@ struct HessianWorkspace {
   typename Over::Tape tape;
 };
 
-/// out += H v, exactly (no differences; Pearlmutter 1994), where H is the Hessian in theta of L(f(theta, x)). `loss_gradient(y, dy)` writes
-/// dL/dy (outputs x batch) from the outputs y; it is called with matrices of `Dual<S>`, so write it as a generic lambda:
+/// out += H v, exactly (no differences; Pearlmutter 1994), where H is the Hessian in theta of L(f(theta, x)).
+/// `loss_gradient(y, dy)` writes dL/dy (outputs x batch) from the outputs y; it is called with matrices of `Dual<S>`,
+/// so write it as a generic lambda:
 ///
 ///     hessian_vector_product(net, theta, x, v, out, [&](const auto& y, auto& dy) { dy = y; });      // L = |y|^2 / 2
 ///
-/// The gradient is computed on duals theta + v e: its tangent is H v. Scalar arithmetic, several times slower than a pullback. The second
-/// derivative of relu is 0.
+/// The gradient is computed on duals theta + v e: its tangent is H v. Scalar arithmetic, several times slower than a
+/// pullback. The second derivative of relu is 0.
 template <Approximator F, class LossGradient>
 void hessian_vector_product(const F& f, std::span<const typename F::Scalar> theta, const typename F::Batch& x,
                             std::span<const typename F::Scalar> v, std::span<typename F::Scalar> out,

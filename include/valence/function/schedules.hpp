@@ -8,8 +8,8 @@
 
 #include "valence/core/error.hpp"
 
-/// Schedules: values that are called with the number of steps already done (0 at the first step, 64 bits) and give a number, the
-/// `factor` of an optimizer's step, or an exploration rate.
+/// Schedules: values that are called with the number of steps already done (0 at the first step, 64 bits) and give a
+/// number, the `factor` of an optimizer's step, or an exploration rate.
 namespace valence {
 
 template <class T>
@@ -42,7 +42,8 @@ struct LinearSchedule {
   }
 };
 
-/// From `begin` to `end` along half a cosine over `steps`, then `end` (Loshchilov and Hutter 2017, equation 5, without restarts).
+/// From `begin` to `end` along half a cosine over `steps`, then `end` (Loshchilov and Hutter 2017, equation 5, without
+/// restarts).
 struct CosineSchedule {
   double begin = 1, end = 0;
   std::int64_t steps = 0;
@@ -53,7 +54,8 @@ struct CosineSchedule {
   }
 };
 
-/// (step + 1) / steps of `then`'s first value while step < steps, so that the first step already moves; after that `then`, from its beginning.
+/// (step + 1) / steps of `then`'s first value while step < steps, so that the first step already moves; after that
+/// `then`, from its beginning.
 template <Schedule Then = ConstantSchedule>
 struct WarmUp {
   std::int64_t steps = 0;

@@ -15,8 +15,9 @@ namespace valence {
 
 class Rng;
 
-/// A table: for each of `states` states its own `outputs` numbers. theta is outputs x states, column-major: a state's numbers lie
-/// together. A batch is the indices of the visited states (out of range throws). Local, so a TD step on theta itself costs O(outputs):
+/// A table: for each of `states` states its own `outputs` numbers. theta is outputs x states, column-major: a state's
+/// numbers lie together. A batch is the indices of the visited states (out of range throws). Local, so a TD step on
+/// theta itself costs O(outputs):
 ///
 ///     Tabular q{10, 2};                                     // action values of 10 states
 ///     auto y = q.forward(theta, std::span(&state, 1), tape);

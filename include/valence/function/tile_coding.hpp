@@ -16,9 +16,9 @@
 
 namespace valence {
 
-/// Gives each tile that was ever seen its own index, in order of appearance, so that `size` parameters serve a space of which only a
-/// part is visited, without collisions (Sutton's IHT). When it is full further tiles share indices, and `collisions()` counts the
-/// requests for such. Open addressing on 64-bit keys; archived as two flat vectors.
+/// Gives each tile that was ever seen its own index, in order of appearance, so that `size` parameters serve a space of
+/// which only a part is visited, without collisions (Sutton's IHT). When it is full further tiles share indices, and
+/// `collisions()` counts the requests for such. Open addressing on 64-bit keys; archived as two flat vectors.
 class TileTable {
  public:
   explicit TileTable(int size) : size_(size) {
@@ -63,16 +63,17 @@ struct TileCodingOptions {
   int tilings = 8;  ///< grids laid over each other; a power of two >= 4 * inputs spreads them evenly
   int tiles = 8;    ///< of one grid along each input, over the box
   int memory = 0;   ///< 0: every tile has its own index. Else tiles are hashed into so many.
-  /// If given: tiles get indices from this table, on first sight (`memory` is then its size). It is shared by copies of the map, and
-  /// used by `active`, so such a map is not thread-safe.
+  /// If given: tiles get indices from this table, on first sight (`memory` is then its size). It is shared by copies of
+  /// the map, and used by `active`, so such a map is not thread-safe.
   std::shared_ptr<TileTable> table = {};
 };
 
 /// Tile coding (Sutton and Barto 2018, section 9.5.4): `tilings` grids over the box, grid t shifted along input j by
-/// t (1 + 2j) mod tilings fractions of a tile (Miller and Glanz 1996); one feature is 1 in each grid. Tiles are half open; a
-/// point on an inner edge belongs to the upper tile.
-/// Without hashing inputs are clipped to the box, whose grids need tiles + 1 cells an input. Hashed, the grids go on without end.
-/// The hash is a fixed 64-bit mix of the tile's coordinates: the same indices on every machine. NaN and infinities throw.
+/// t (1 + 2j) mod tilings fractions of a tile (Miller and Glanz 1996); one feature is 1 in each grid. Tiles are half
+/// open; a point on an inner edge belongs to the upper tile.
+/// Without hashing inputs are clipped to the box, whose grids need tiles + 1 cells an input. Hashed, the grids go on
+/// without end. The hash is a fixed 64-bit mix of the tile's coordinates: the same indices on every machine. NaN and
+/// infinities throw.
 class TileCoding {
  public:
   TileCoding(std::vector<double> low, std::vector<double> high, TileCodingOptions options = {})

@@ -10,9 +10,10 @@
 
 namespace valence {
 
-/// CRC-32C (Castagnoli, reflected polynomial 0x82F63B78, as in iSCSI, RFC 3720 appendix B.4), fed piece by piece. It finds
-/// every error burst of up to 32 bits, so every flipped bit; of other damage all but one in 2^32. It is no signature.
-/// Eight bytes a step through eight tables ("slicing by 8"), the same number on machines of either byte order.
+/// CRC-32C (Castagnoli, reflected polynomial 0x82F63B78, as in iSCSI, RFC 3720 appendix B.4), fed piece by piece. It
+/// finds every error burst of up to 32 bits, so every flipped bit; of other damage all but one in 2^32. It is no
+/// signature. Eight bytes a step through eight tables ("slicing by 8"), the same number on machines of either byte
+/// order.
 class Crc32c {
  public:
   void update(std::span<const std::byte> bytes) {

@@ -347,8 +347,8 @@ class CsvWriter {
     if (const std::size_t bad = find_invalid_utf8(text); bad != std::string_view::npos)
       fail("CsvWriter", "{} is not UTF-8", shown(text.substr(bad, 8)));
     const char special[] = {'"', '\r', '\n', options_.separator};
-    // An empty text is quoted, so that it does not read as a missing cell; and one that begins with a byte-order mark, so
-    // that it does not read as the file's.
+    // An empty text is quoted, so that it does not read as a missing cell; and one that begins with a byte-order mark,
+    // so that it does not read as the file's.
     if (!text.empty() && !text.starts_with("\xEF\xBB\xBF") &&
         text.find_first_of(std::string_view(special, 4)) == std::string_view::npos) {
       text_ += text;

@@ -140,8 +140,8 @@ std::optional<S> parse_number(std::string_view text) {
 /// "0.1", "1e-05", "-0", "nan", "-inf".
 template <TextNumber S>
 void append_number(std::string& out, S value) {
-  // fmt ignores the locale unless asked with 'L'. (Not format_to: its symbol in Debian's fmt 9, built by g++, has another
-  // name to clang.)
+  // fmt ignores the locale unless asked with 'L'. (Not format_to: its symbol in Debian's fmt 9, built by g++, has
+  // another name to clang.)
   out += fmt::format("{}", value);
 }
 

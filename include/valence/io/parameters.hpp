@@ -20,8 +20,8 @@
 #include "valence/io/text.hpp"
 
 /// A model's flat parameter vector as named tensors in a safetensors file, and back. The names and shapes come from the
-/// model (`model.parameters()`, a list of `ParameterBlock`) and are those of PyTorch, so `torch.nn.Module.load_state_dict`
-/// takes the file as it is.
+/// model (`model.parameters()`, a list of `ParameterBlock`) and are those of PyTorch, so
+/// `torch.nn.Module.load_state_dict` takes the file as it is.
 
 namespace valence {
 
@@ -55,7 +55,8 @@ inline std::vector<std::uint64_t> shape_of(const ParameterBlock& block) {
   return {block.shape.begin(), block.shape.end()};
 }
 
-/// Calls `f(k, i)` for each number: `k` its place in the file (row-major), `i` its place in theta (matrices column by column).
+/// Calls `f(k, i)` for each number: `k` its place in the file (row-major), `i` its place in theta (matrices column by
+/// column).
 template <class F>
 void for_each_number(const ParameterBlock& block, F&& f) {
   if (block.shape.size() != 2) {
@@ -69,8 +70,8 @@ void for_each_number(const ParameterBlock& block, F&& f) {
 
 }  // namespace detail
 
-/// Adds the parameters to `file`, each block as a tensor of its own. Throws `Error`, and leaves `file` as it was, when the
-/// blocks do not cover theta or a name is taken.
+/// Adds the parameters to `file`, each block as a tensor of its own. Throws `Error`, and leaves `file` as it was, when
+/// the blocks do not cover theta or a name is taken.
 template <std::floating_point S>
 void add_parameters(Safetensors& file, std::span<const S> theta, std::span<const ParameterBlock> layout,
                     std::string_view prefix = {}) {
@@ -84,8 +85,8 @@ void add_parameters(Safetensors& file, std::span<const S> theta, std::span<const
   file = std::move(extended);
 }
 
-/// Fills theta from the tensors of `file`. Tensors that are missing, that the model does not know, of another shape or of
-/// another type, and numbers that are not finite: one `Error` names all of them, and theta is as it was.
+/// Fills theta from the tensors of `file`. Tensors that are missing, that the model does not know, of another shape or
+/// of another type, and numbers that are not finite: one `Error` names all of them, and theta is as it was.
 template <std::floating_point S>
 void read_parameters(const Safetensors& file, std::span<S> theta, std::span<const ParameterBlock> layout,
                      const LoadParametersOptions& options = {}) {
@@ -152,8 +153,8 @@ void save_parameters(const std::filesystem::path& path, const std::vector<S>& th
   save_parameters<S>(path, std::span<const S>(theta), layout);
 }
 
-/// Reads a model's parameters from a safetensors file into theta. Whatever is wrong with the file or does not fit the model
-/// is an `Error`, and theta is as it was.
+/// Reads a model's parameters from a safetensors file into theta. Whatever is wrong with the file or does not fit the
+/// model is an `Error`, and theta is as it was.
 template <std::floating_point S>
 void load_parameters(const std::filesystem::path& path, std::span<S> theta, std::span<const ParameterBlock> layout,
                      const LoadParametersOptions& options = {}) {

@@ -35,8 +35,8 @@
 
 namespace valence {
 
-/// The types of numbers that a safetensors file can hold, in the format's order of alignment, smallest first: files list
-/// tensors by falling type, then by name.
+/// The types of numbers that a safetensors file can hold, in the format's order of alignment, smallest first: files
+/// list tensors by falling type, then by name.
 enum class DType : std::uint8_t {
   boolean,
   f4,
@@ -150,8 +150,8 @@ inline std::uint64_t tensor_bytes(std::string_view where, std::string_view file,
   return *bits / 8;
 }
 
-/// Reads a header's JSON straight into entries, without a tree between (a header may have 100 MB), and refuses what serde
-/// and most readers let pass: a name or a key that comes twice, a key that the format does not know.
+/// Reads a header's JSON straight into entries, without a tree between (a header may have 100 MB), and refuses what
+/// serde and most readers let pass: a name or a key that comes twice, a key that the format does not know.
 class SafetensorsHeader final : public nlohmann::json_sax<nlohmann::json> {
  public:
   std::vector<TensorInfo> tensors;
@@ -307,14 +307,14 @@ inline constexpr bool swaps_bytes = std::endian::native == std::endian::big;
 }  // namespace detail
 
 /// Named tensors and a few words of metadata: the content of a safetensors file
-/// (https://github.com/huggingface/safetensors, format 0.x). Python's `safetensors` reads what `save` writes, and `load`
-/// reads what Python writes. Everything that the format demands is checked before any number is used, each rule with words
-/// of its own; a refused file leaves the object that was to be filled as it was. Memory is asked for only in proportion to
-/// the bytes that are really there, whatever the header claims.
+/// (https://github.com/huggingface/safetensors, format 0.x). Python's `safetensors` reads what `save` writes, and
+/// `load` reads what Python writes. Everything that the format demands is checked before any number is used, each rule
+/// with words of its own; a refused file leaves the object that was to be filled as it was. Memory is asked for only in
+/// proportion to the bytes that are really there, whatever the header claims.
 ///
-/// Files that valence writes carry a CRC-32C of all they mean (names, types, shapes, metadata, numbers; not of the header's
-/// spelling) as `__metadata__["valence.checksum"]`. So every flipped bit is found on loading, while a faithful rewrite by
-/// another program stays good. Files without it are read too.
+/// Files that valence writes carry a CRC-32C of all they mean (names, types, shapes, metadata, numbers; not of the
+/// header's spelling) as `__metadata__["valence.checksum"]`. So every flipped bit is found on loading, while a faithful
+/// rewrite by another program stays good. Files without it are read too.
 class Safetensors {
  public:
   static constexpr std::uint64_t max_header_bytes = 100'000'000;
@@ -366,8 +366,8 @@ class Safetensors {
     const TensorInfo& tensor = info(name);
     return bytes_of(tensor);
   }
-  /// Copies a tensor's numbers to `out`. Type and count must agree (nothing is converted); otherwise an `Error` says what
-  /// the file has, and `out` is as it was.
+  /// Copies a tensor's numbers to `out`. Type and count must agree (nothing is converted); otherwise an `Error` says
+  /// what the file has, and `out` is as it was.
   template <TensorScalar S>
   void read(std::string_view name, std::span<S> out) const {
     const TensorInfo& tensor = info(name);

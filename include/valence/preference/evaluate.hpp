@@ -33,11 +33,12 @@ struct PairPointers {
   S *d_chosen, *d_rejected, *values;
 };
 
-/// `count` pairs, a multiple of the lanes' number. Returns the sum of weighted values. `out = keep * out + scale * gradient`
-/// where keep is 0 (whatever is there is not used: it may be NaN) or 1.
+/// `count` pairs, a multiple of the lanes' number. Returns the sum of weighted values. `out = keep * out + scale *
+/// gradient` where keep is 0 (whatever is there is not used: it may be NaN) or 1.
 ///
-/// No branch in the loop: a column that is not there is one block of ones, read again and again (`& 0`), and a gradient that is
-/// not wanted goes to one block that nobody reads. A branch on each would be compiled into dozens of copies of the loop.
+/// No branch in the loop: a column that is not there is one block of ones, read again and again (`& 0`), and a gradient
+/// that is not wanted goes to one block that nobody reads. A branch on each would be compiled into dozens of copies of
+/// the loop.
 template <class L, class S>
 [[gnu::noinline]] double run_lanes(const L& loss_, const PairPointers<S>& at_, std::size_t count, S scale, bool keep) {
   using T = Lanes<S>;

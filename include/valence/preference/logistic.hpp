@@ -15,8 +15,8 @@ template <class T>
   return elementary::select(x > T{}, x, T{});
 }
 
-/// exp(-a) for a >= 0; 0 from where it would be subnormal (a > 87.3 in float, 708.3 in double). What `elementary::exp` spends on
-/// overflow and gradual underflow is saved.
+/// exp(-a) for a >= 0; 0 from where it would be subnormal (a > 87.3 in float, 708.3 in double). What `elementary::exp`
+/// spends on overflow and gradual underflow is saved.
 template <class T>
 [[gnu::always_inline]] inline T exp_of_minus(T a) {
   using S = scalar_t<T>;
@@ -26,7 +26,8 @@ template <class T>
   const T shifted = F::round_magic - a * S(1.4426950408889634074);
   const T n = shifted - F::round_magic;
   const T r = (T{} - a) - n * F::ln2_high - n * F::ln2_low;
-  T q;  // (exp(r) - 1 - r) / r^2 on |r| <= ln 2 / 2, Chebyshev interpolation: relative error of the whole 1e-8 and 2e-17
+  // (exp(r) - 1 - r) / r^2 on |r| <= ln 2 / 2, Chebyshev interpolation: relative error of the whole 1e-8 and 2e-17
+  T q;
   if constexpr (std::is_same_v<S, float>)
     q = polynomial(r, 0.5f, 0.1666657699f, 0.041666554617f, 0.0083631790527f, 0.0013926183588f);
   else

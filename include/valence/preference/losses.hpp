@@ -223,8 +223,8 @@ struct NcaPair {
   static void fields(auto& self, auto&& f) { f("beta", self.beta); }
 };
 
-/// Binary classifier optimisation for pairs (Jung et al. 2024, arXiv:2404.04656); `delta` is the running mean of rewards
-/// (`RewardMoments`), a constant. TRL: `bco_pair` (delta = 0 since v0.25).
+/// Binary classifier optimisation for pairs (Jung et al. 2024, arXiv:2404.04656); `delta` is the running mean of
+/// rewards (`RewardMoments`), a constant. TRL: `bco_pair` (delta = 0 since v0.25).
 struct BcoPair {
   double beta = 0.1;
   double delta = 0;

@@ -12,8 +12,8 @@
 
 /// A score and a link make a loss of pairs. The named losses in losses.hpp are these with the papers' choices.
 ///
-/// Where two products meet in a sum, `detail::rounded` says that both are rounded: a compiler that fuses one of them may
-/// choose differently for a scalar and for lanes.
+/// Where two products meet in a sum, `detail::rounded` says that both are rounded: a compiler that fuses one of them
+/// may choose differently for a scalar and for lanes.
 namespace valence {
 
 namespace detail {

@@ -16,12 +16,12 @@
 ///
 ///   G_t = r_t + discount_t (E_pi Q(s'_t, .) + c_{t+1} (G_{t+1} - Q(s_{t+1}, a_{t+1}))),
 ///
-/// and differ in the trace c, which belongs to the action that transition t + 1 took. Where the episode was cut off at t, the
-/// data end, or `steps` transitions are used up, the trace is 0; where it terminated, G_t is r_t.
+/// and differ in the trace c, which belongs to the action that transition t + 1 took. Where the episode was cut off at
+/// t, the data end, or `steps` transitions are used up, the trace is 0; where it terminated, G_t is r_t.
 ///
-/// They read `action_value`, Q of the action taken, and E_pi Q of the states that follow, as `next_value` or as `value` with
-/// T + 1 rows; `lambda[t]` belongs to a_t. `result` has an entry a transition; allocation, errors and memory are as for
-/// `lambda_returns`.
+/// They read `action_value`, Q of the action taken, and E_pi Q of the states that follow, as `next_value` or as `value`
+/// with T + 1 rows; `lambda[t]` belongs to a_t. `result` has an entry a transition; allocation, errors and memory are
+/// as for `lambda_returns`.
 namespace valence {
 
 namespace detail {
@@ -103,8 +103,8 @@ struct TreeBackupOptions {
   std::size_t steps = all_steps;
 };
 
-/// Tree backup (Precup et al. 2000; Sutton & Barto 2018, 7.16): `c_t = lambda_t pi(a_t | s_t)`. Needs no behaviour policy.
-/// Also reads `probability`. One step is expected Sarsa; and Q-learning, where pi is greedy.
+/// Tree backup (Precup et al. 2000; Sutton & Barto 2018, 7.16): `c_t = lambda_t pi(a_t | s_t)`. Needs no behaviour
+/// policy. Also reads `probability`. One step is expected Sarsa; and Q-learning, where pi is greedy.
 template <Scalar S>
 void tree_backup(const Steps<S>& steps, std::span<std::type_identity_t<S>> result,
                  const TreeBackupOptions& options = {}) {
@@ -120,7 +120,8 @@ struct QSigmaOptions {
 };
 
 /// Q(sigma) (De Asis et al. 2018; Sutton & Barto 2018, 7.17): `c_t = lambda_t (sigma_t ratio_t + (1 - sigma_t) pi(a_t |
-/// s_t))`. sigma = 0 is tree backup, 1 is Sarsa with importance ratios, which aren't cut. Also reads `ratio`, `probability`.
+/// s_t))`. sigma = 0 is tree backup, 1 is Sarsa with importance ratios, which aren't cut. Also reads `ratio`,
+/// `probability`.
 template <Scalar S>
 void q_sigma(const Steps<S>& steps, std::span<std::type_identity_t<S>> result, const QSigmaOptions& options = {}) {
   check_range("q_sigma", "sigma", options.sigma, 0, 1);

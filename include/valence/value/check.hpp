@@ -177,9 +177,10 @@ inline bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size
   return a_bytes > 0 && b_bytes > 0 && x < y + b_bytes && y < x + a_bytes;
 }
 
-/// An output: an entry a transition, or empty where it isn't wanted. It may be one of the inputs, entry for entry, because
-/// a target reads all of transition t before it writes t, and never reads a column of t again. It may not overlap otherwise:
-/// a column that is shifted against it, values with T + 1 rows (the next row is read), flags, another output.
+/// An output: an entry a transition, or empty where it isn't wanted. It may be one of the inputs, entry for entry,
+/// because a target reads all of transition t before it writes t, and never reads a column of t again. It may not
+/// overlap otherwise: a column that is shifted against it, values with T + 1 rows (the next row is read), flags,
+/// another output.
 template <class S>
 S* check_output(std::string_view where, std::string_view name, std::span<S> out, const Steps<S>& in, bool needed = true,
                 std::span<S> other = {}) {

@@ -61,8 +61,8 @@ SweepOutput<S> check_advantages(std::string_view where, const AdvantageOutput<S>
 ///   target  = A_t + V(s_t), the lambda-return
 ///
 /// lambda = 0 is the TD error, 1 the discounted return less the value. Reads `value`, and `next_value` or T + 1 rows of
-/// values. Allocates nothing. Bad input throws `Error` before anything is changed (missing columns, lengths, NaN, infinity,
-/// ranges, overlapping memory); results that overflow throw after the fact.
+/// values. Allocates nothing. Bad input throws `Error` before anything is changed (missing columns, lengths, NaN,
+/// infinity, ranges, overlapping memory); results that overflow throw after the fact.
 ///
 ///   gae(steps, {.advantage = a, .target = g}, {.discount = 0.99, .lambda = 0.95});
 template <Scalar S>
@@ -76,9 +76,9 @@ struct WhitenOptions {
   double epsilon = 1e-8;
 };
 
-/// In place: `x = (x - mean) / (standard deviation + epsilon)`, with the population's standard deviation (divided by n), as
-/// advantages are before a policy step. Equal numbers become 0. Sums are kept in double. Throws `Error` before anything is
-/// changed where `values` is empty or holds a number that isn't finite.
+/// In place: `x = (x - mean) / (standard deviation + epsilon)`, with the population's standard deviation (divided by
+/// n), as advantages are before a policy step. Equal numbers become 0. Sums are kept in double. Throws `Error` before
+/// anything is changed where `values` is empty or holds a number that isn't finite.
 template <class S, std::size_t extent>
   requires Scalar<S>
 void whiten(std::span<S, extent> values, const WhitenOptions& options = {}) {

@@ -10,10 +10,10 @@
 #include "valence/core/types.hpp"
 
 /// Targets of one transition: `reward + discount * (what the next state is worth)`, and the reward alone where it
-/// terminated: then nothing of the next state is read, which may be NaN or empty. A transition that was truncated is not
-/// `terminated`. (Sutton & Barto 2018, chapter 6.) `next_q` has an entry an action, Q(s', .), where s' is the state that
-/// the transition arrived in. All throw `Error` for numbers that aren't finite, a discount outside [0, 1], and rows that
-/// are empty or of different lengths.
+/// terminated: then nothing of the next state is read, which may be NaN or empty. A transition that was truncated is
+/// not `terminated`. (Sutton & Barto 2018, chapter 6.) `next_q` has an entry an action, Q(s', .), where s' is the state
+/// that the transition arrived in. All throw `Error` for numbers that aren't finite, a discount outside [0, 1], and
+/// rows that are empty or of different lengths.
 namespace valence {
 
 /// `discount` in [0, 1].
@@ -85,9 +85,9 @@ S q_learning_target(S reward, std::span<const std::type_identity_t<S>> next_q, b
   return td_target(reward, terminated ? S(0) : next_q[greedy_action(next_q)], terminated, options);
 }
 
-/// Double Q-learning (van Hasselt 2010; van Hasselt et al. 2016, equation 4): r + discount Q_value(s', argmax_a Q_choice(s',
-/// a)). One estimate chooses the action (the online network), the other says what it's worth (the target network). Ties
-/// go to the first.
+/// Double Q-learning (van Hasselt 2010; van Hasselt et al. 2016, equation 4): r + discount Q_value(s', argmax_a
+/// Q_choice(s', a)). One estimate chooses the action (the online network), the other says what it's worth (the target
+/// network). Ties go to the first.
 template <Scalar S>
 S double_q_target(S reward, std::span<const std::type_identity_t<S>> next_q_choice,
                   std::span<const std::type_identity_t<S>> next_q_value, bool terminated,

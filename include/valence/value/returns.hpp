@@ -12,10 +12,10 @@
 
 /// Returns of the policy that acted: Monte Carlo, n-step, lambda. (Sutton & Barto 2018.)
 ///
-/// In all of them `result` has an entry a transition, may be one of the input columns (entry for entry; not `value` with
-/// T + 1 rows), nothing is allocated, and bad input throws `Error` before anything is changed: columns that are missing or
-/// of another length, numbers that aren't finite, discounts or lambdas outside [0, 1], results that overlap an input
-/// otherwise. Results that overflow throw too, after the fact.
+/// In all of them `result` has an entry a transition, may be one of the input columns (entry for entry; not `value`
+/// with T + 1 rows), nothing is allocated, and bad input throws `Error` before anything is changed: columns that are
+/// missing or of another length, numbers that aren't finite, discounts or lambdas outside [0, 1], results that overlap
+/// an input otherwise. Results that overflow throw too, after the fact.
 namespace valence {
 
 namespace detail {
@@ -63,9 +63,9 @@ struct ReturnOptions {
   double discount = 0.99;
 };
 
-/// The discounted return from each transition to the end of its episode (5.3): `G_t = r_t + discount_t G_{t+1}`, where an
-/// episode that was cut off goes on with the value of the state it was in. Reads `next_value`, or `value` with T + 1 rows;
-/// without values what follows the last transition counts for nothing, and a truncation throws.
+/// The discounted return from each transition to the end of its episode (5.3): `G_t = r_t + discount_t G_{t+1}`, where
+/// an episode that was cut off goes on with the value of the state it was in. Reads `next_value`, or `value` with T + 1
+/// rows; without values what follows the last transition counts for nothing, and a truncation throws.
 template <Scalar S>
 void discounted_returns(const Steps<S>& steps, std::span<std::type_identity_t<S>> result,
                         const ReturnOptions& options = {}) {
@@ -85,8 +85,9 @@ struct NStepOptions {
 ///
 ///   G_t = r_t + g_t r_{t+1} + ... + g_t ... g_{t+m-2} r_{t+m-1} + g_t ... g_{t+m-1} V(s'_{t+m-1}),
 ///
-/// where m <= n steps are taken before the episode or the data end: the discount is to the power of the steps taken. One
-/// step is the TD target; n >= T is `discounted_returns`, to the bit. Reads `next_value`, or `value` with T + 1 rows.
+/// where m <= n steps are taken before the episode or the data end: the discount is to the power of the steps taken.
+/// One step is the TD target; n >= T is `discounted_returns`, to the bit. Reads `next_value`, or `value` with T + 1
+/// rows.
 template <Scalar S>
 void n_step_returns(const Steps<S>& steps, std::span<std::type_identity_t<S>> result,
                     const NStepOptions& options = {}) {
@@ -103,8 +104,8 @@ struct LambdaReturnOptions {
 };
 
 /// The lambda-return (12.18): `G_t = r_t + discount_t ((1 - lambda_t) V(s'_t) + lambda_t G_{t+1})`; V(s'_t) stands for
-/// G_{t+1} where the episode was cut off. lambda = 0 is the TD target, 1 the discounted return. `lambda[t]` belongs to the
-/// state that transition t arrived in. Reads `next_value`, or `value` with T + 1 rows.
+/// G_{t+1} where the episode was cut off. lambda = 0 is the TD target, 1 the discounted return. `lambda[t]` belongs to
+/// the state that transition t arrived in. Reads `next_value`, or `value` with T + 1 rows.
 template <Scalar S>
 void lambda_returns(const Steps<S>& steps, std::span<std::type_identity_t<S>> result,
                     const LambdaReturnOptions& options = {}) {

@@ -10,17 +10,19 @@
 namespace valence {
 
 /// Views of consecutive transitions t = 0 .. T-1 of one environment, or of several, time x environments with the
-/// environments contiguous: entry [t * environments + e]. (An Eigen matrix of environments x time is that: `view(matrix)`.)
-/// Several episodes may follow each other. A column that a target doesn't read may be empty. There is one convention:
+/// environments contiguous: entry [t * environments + e]. (An Eigen matrix of environments x time is that:
+/// `view(matrix)`.) Several episodes may follow each other. A column that a target doesn't read may be empty. There is
+/// one convention:
 ///
 /// - Every entry belongs to transition t, (s_t, a_t, r_t, s'_t), flags too: `terminated[t]` and `truncated[t]` say how
 ///   transition t ended, not how the next one begins. `reward[t]` is what a_t earned.
-/// - s'_t is the state that transition t itself arrived in, also where the episode ended there: never the first state of
-///   the next episode. `next_value[t]` is its value.
+/// - s'_t is the state that transition t itself arrived in, also where the episode ended there: never the first state
+///   of the next episode. `next_value[t]` is its value.
 /// - `terminated[t]`: nothing follows. s'_t is worth 0 and its value isn't read: it may be NaN. Give it unmasked: the
 ///   targets own the mask.
-/// - `truncated[t]`: the episode was cut off (a time limit). The value of s'_t is counted, and nothing of the next episode.
-///   Where both flags are set, the transition terminated. The end of the data is a truncation of every environment.
+/// - `truncated[t]`: the episode was cut off (a time limit). The value of s'_t is counted, and nothing of the next
+///   episode. Where both flags are set, the transition terminated. The end of the data is a truncation of every
+///   environment.
 /// - The values of s'_t are given in one of two forms. Either `next_value` has T entries, and `value` T or none; or
 ///   `next_value` is empty and `value` has T + 1 (with environments: T + 1 rows), where s'_t is the next row's state.
 ///   The second form can't hold the state before a reset, so in it only the last row may be truncated. T values without

@@ -22,12 +22,13 @@
 ///   Results<T> results<T>(i, end, x, later)     what is stored: x is x_t, later is x_{t+1}
 ///
 /// `T` is a number or lanes of them: entries from i on. `end` says where episodes end there, and is the only place that
-/// knows: `end.bootstrap(y)` is 0 where the transition terminated, `end.carry(y, z)` is z where the next transition may not
-/// be looked at, y elsewhere. What isn't taken may be NaN.
+/// knows: `end.bootstrap(y)` is 0 where the transition terminated, `end.carry(y, z)` is z where the next transition may
+/// not be looked at, y elsewhere. What isn't taken may be NaN.
 ///
-/// Several environments run in lanes, row by row. In one sequence a, b and the results are computed in lanes of time, block
-/// by block, and only the recursion goes one by one, in another order of rounding: the last bits of a sequence alone may
-/// differ from those of the same sequence among others, whose bits depend neither on their number nor on their lane.
+/// Several environments run in lanes, row by row. In one sequence a, b and the results are computed in lanes of time,
+/// block by block, and only the recursion goes one by one, in another order of rounding: the last bits of a sequence
+/// alone may differ from those of the same sequence among others, whose bits depend neither on their number nor on
+/// their lane.
 namespace valence::detail {
 
 template <class T>
@@ -153,8 +154,8 @@ template <class T, std::size_t groups, class S, class Kernel>
   sweep_groups<T>(std::make_index_sequence<groups>{}, in, kernel, out, i, last, write, x, watch);
 }
 
-/// All rows of the environments from `first` on, `groups` times the lanes of T of them. With a window each transition is
-/// computed from at most `window` transitions, itself included. Returns whether all results are finite.
+/// All rows of the environments from `first` on, `groups` times the lanes of T of them. With a window each transition
+/// is computed from at most `window` transitions, itself included. Returns whether all results are finite.
 template <class T, std::size_t groups, class S, class Kernel>
 [[gnu::noinline]] bool sweep_environments(StepColumns<S> in, Kernel kernel, SweepOutput<S> out, std::size_t first,
                                           std::size_t window) {
@@ -179,8 +180,8 @@ template <class T, std::size_t groups, class S, class Kernel>
   return finite;
 }
 
-/// x[k] = a[k] + b[k] x[k + 1] for k = count - 1 .. 0; x[count] is given. Four steps at a time as functions of x[k + 4], so
-/// that the chain of dependent operations has a quarter of the length. Where b is 0, x is a, to the bit.
+/// x[k] = a[k] + b[k] x[k + 1] for k = count - 1 .. 0; x[count] is given. Four steps at a time as functions of x[k +
+/// 4], so that the chain of dependent operations has a quarter of the length. Where b is 0, x is a, to the bit.
 template <class S>
 [[gnu::always_inline]] inline void recur(const S* a, const S* b, S* x, std::size_t count) {
   S later = x[count];
@@ -225,8 +226,8 @@ struct SequenceBlock {
     }
   }
 
-  /// Backward in here too, as the hardware that fetches ahead likes it: one by one down to whole lanes (the last transition
-  /// of all is alone: the data end there), then a tile of lanes at a time where no episode ends in it.
+  /// Backward in here too, as the hardware that fetches ahead likes it: one by one down to whole lanes (the last
+  /// transition of all is alone: the data end there), then a tile of lanes at a time where no episode ends in it.
   template <bool results>
   [[gnu::always_inline]] void pass(std::size_t begin, std::size_t count) const {
     constexpr std::size_t lanes = lane_count<T>;

@@ -17,8 +17,8 @@
 namespace valence {
 
 /// `discount`, `lambda` in [0, 1]. `rho_bar`, `c_bar` > 0 cut importance ratios, infinity doesn't. `rho_bar` says which
-/// policy's value is learned (the one proportional to min(rho_bar mu, pi)), `c_bar` how fast; the theory wants `rho_bar >=
-/// c_bar`, which isn't enforced.
+/// policy's value is learned (the one proportional to min(rho_bar mu, pi)), `c_bar` how fast; the theory wants `rho_bar
+/// >= c_bar`, which isn't enforced.
 struct VtraceOptions {
   double discount = 0.99, lambda = 1, rho_bar = 1, c_bar = 1;
 };
@@ -61,13 +61,13 @@ struct VtraceKernel {
 /// V-trace (Espeholt et al. 2018, equations 1 and 4; lambda as in its section 4.1, remark 2): value targets vs and
 /// advantages for the policy gradient,
 ///
-///   rho_t = min(rho_bar, ratio_t),  c_t = lambda_t min(c_bar, ratio_t),  delta_t = rho_t (r_t + discount_t V(s'_t) - V(s_t))
-///   target_t    = V(s_t) + delta_t + discount_t c_t (target_{t+1} - V(s_{t+1}))
+///   rho_t = min(rho_bar, ratio_t),  c_t = lambda_t min(c_bar, ratio_t),  delta_t = rho_t (r_t + discount_t V(s'_t) -
+///   V(s_t)) target_t    = V(s_t) + delta_t + discount_t c_t (target_{t+1} - V(s_{t+1}))
 ///   advantage_t = rho_t (r_t + discount_t target_{t+1} - V(s_t))
 ///
-/// where target_{t+1} is V(s'_t) if the episode was cut off at t or the data end there, and 0 if it terminated. Ratios 1
-/// and lambda 1 give the discounted return. Reads `value`, `ratio`, and `next_value` or T + 1 rows of values. Allocation,
-/// errors and memory as for `gae`.
+/// where target_{t+1} is V(s'_t) if the episode was cut off at t or the data end there, and 0 if it terminated. Ratios
+/// 1 and lambda 1 give the discounted return. Reads `value`, `ratio`, and `next_value` or T + 1 rows of values.
+/// Allocation, errors and memory as for `gae`.
 template <Scalar S>
 void vtrace(const Steps<S>& steps, const std::type_identity_t<AdvantageOutput<S>>& out,
             const VtraceOptions& options = {}) {

@@ -21,9 +21,9 @@
 #include "valence/core/random/philox.hpp"
 #include "valence/core/random/ziggurat.hpp"
 
-// What is rarely run stays out of line, so that what is always run is small enough to be inlined. It matters beyond the call:
-// Clang clears a register before it converts an integer into it only if it sees the loop around it, and without that a draw
-// waits for what the caller did with the one before.
+// What is rarely run stays out of line, so that what is always run is small enough to be inlined. It matters beyond the
+// call: Clang clears a register before it converts an integer into it only if it sees the loop around it, and without
+// that a draw waits for what the caller did with the one before.
 #if defined(__GNUC__)
 #define VALENCE_DETAIL_OUT_OF_LINE __attribute__((noinline))
 #else
@@ -614,7 +614,8 @@ std::size_t Rng::categorical_logits_of(std::span<const S> logits) {
   return best;
 }
 
-/// Gamma with shape >= 1 and scale 1. With x normal, t = c x and v = (1 + t)^3, d v has the density up to a factor of nearly
+/// Gamma with shape >= 1 and scale 1. With x normal, t = c x and v = (1 + t)^3, d v has the density up to a factor of
+/// nearly
 /// 1. The test log u < x^2 / 2 + d (1 - v + log v) is written so that for a large d little is lost to cancellation.
 inline double Rng::gamma_from_one(double shape) {
   using detail::times;
