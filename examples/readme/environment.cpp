@@ -26,7 +26,7 @@ int main() {
   // [algorithm]
   Corridor world;
   vl::Rng rng{7};
-  const vl::Tabular q{.states = 10, .outputs = 2};
+  const vl::Tabular q{10, 2};  // states, actions
   vl::Vector<double> theta = vl::Vector<double>::Zero(20), next(2);
   vl::Tabular<double>::Tape tape;
   for (int episode = 0; episode < 200; ++episode)
