@@ -81,18 +81,18 @@ struct AtNumber {
 };
 template <class S, class F>
 void each(std::ptrdiff_t size, F f) {
-  std::ptrdiff_t i = 0;
-  for (; i + pack_size<S> <= size; i += pack_size<S>) f(AtPack<S>{i});
-  for (; i < size; ++i) f(AtNumber<S>{i});
+  const std::ptrdiff_t whole = size - size % pack_size<S>;  // so that GCC sees how short the second loop is
+  for (std::ptrdiff_t i = 0; i < whole; i += pack_size<S>) f(AtPack<S>{i});
+  for (std::ptrdiff_t i = whole; i < size; ++i) f(AtNumber<S>{i});
 }
 /// The sum of what f(at) returns.
 template <class S, class F>
 S sum(std::ptrdiff_t size, F f) {
   Pack<S> total{};
   S rest{};
-  std::ptrdiff_t i = 0;
-  for (; i + pack_size<S> <= size; i += pack_size<S>) total += f(AtPack<S>{i});
-  for (; i < size; ++i) rest += f(AtNumber<S>{i});
+  const std::ptrdiff_t whole = size - size % pack_size<S>;
+  for (std::ptrdiff_t i = 0; i < whole; i += pack_size<S>) total += f(AtPack<S>{i});
+  for (std::ptrdiff_t i = whole; i < size; ++i) rest += f(AtNumber<S>{i});
   if constexpr (pack_size<S> == 1)
     return total + rest;
   else
