@@ -130,15 +130,15 @@ struct Bilinear {  // score(prompt, answer) = theta[answer] . (1, x, y). A batch
   vl::Outputs<double> forward(std::span<const double> theta, const Batch& x, Tape& tape) const {
     tape.scores.resize(1, x.cols());
     for (Eigen::Index k = 0; k < x.cols(); ++k) {
-      const double* w = theta.data() + 3 * static_cast<int>(x(0, k));
+      const double* w = theta.data() + 3 * static_cast<std::ptrdiff_t>(x(0, k));
       tape.scores(k) = w[0] + w[1] * x(1, k) + w[2] * x(2, k);
     }
     return {tape.scores.data(), 1, x.cols()};
   }
-  void pullback(std::span<const double>, const Batch& x, Tape&, vl::Outputs<double> dy,
+  void pullback(std::span<const double>, const Batch& x, Tape&, const vl::Outputs<double>& dy,
                 std::span<double> gradient) const {
     for (Eigen::Index k = 0; k < x.cols(); ++k) {
-      double* g = gradient.data() + 3 * static_cast<int>(x(0, k));
+      double* g = gradient.data() + 3 * static_cast<std::ptrdiff_t>(x(0, k));
       g[0] += dy(k);
       g[1] += dy(k) * x(1, k);
       g[2] += dy(k) * x(2, k);

@@ -26,7 +26,8 @@ struct Calibrated {
   }
 };
 static_assert(vl::PointwiseLoss<Calibrated>);
-using valence::operator+;  // the operators live in namespace valence, `Calibrated` does not
+using valence::operator+
+    ;  // NOLINT(misc-unused-using-decls): the operators live in namespace valence, `Calibrated` does not
 
 int main() {
   // log pi of whole responses, one entry a pair: summed over tokens by whatever model you have.

@@ -169,7 +169,7 @@ class ProgressBar {
 
   static std::string duration(double seconds) {
     if (!(seconds < 3.6e6)) return "ages";
-    const auto s = static_cast<long>(seconds + 0.5);
+    const auto s = static_cast<long>(seconds + 0.5);  // NOLINT(bugprone-incorrect-roundings): not negative
     if (s < 3600) return fmt::format("{}:{:02}", s / 60, s % 60);
     return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
   }

@@ -156,7 +156,8 @@ class Polynomial {
   int size() const { return static_cast<int>(exponents_.size()) / inputs_; }
   /// The exponents of feature i.
   std::span<const int> exponents(int i) const {
-    return std::span(exponents_).subspan(static_cast<std::size_t>(i * inputs_), static_cast<std::size_t>(inputs_));
+    return std::span(exponents_)
+        .subspan(static_cast<std::size_t>(i) * static_cast<std::size_t>(inputs_), static_cast<std::size_t>(inputs_));
   }
   template <std::floating_point S>
   void operator()(std::span<const S> x, std::span<S> features) const {
@@ -204,7 +205,7 @@ class Fourier {
   int input_size() const { return box_.size(); }
   int size() const { return static_cast<int>(frequencies_.size()) / box_.size(); }
   std::span<const int> frequencies(int i) const {
-    return std::span(frequencies_).subspan(static_cast<std::size_t>(i * box_.size()), box_.low.size());
+    return std::span(frequencies_).subspan(static_cast<std::size_t>(i) * box_.low.size(), box_.low.size());
   }
   double step_scale(int i) const {
     double square = 0;

@@ -43,7 +43,7 @@ using TextIndex = std::unordered_map<std::string, Place, TextHash, std::equal_to
 
 /// How a table of text is laid out.
 struct CsvOptions {
-  char separator = ',';                              ///< between cells; '\t' for TSV
+  char separator = ',';                              ///< between cells; a tabulator for TSV
   std::size_t max_row_bytes = std::size_t{1} << 26;  ///< a longer row is an error (an unclosed quote swallows the file)
 };
 

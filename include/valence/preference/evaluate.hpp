@@ -40,13 +40,14 @@ struct PairPointers {
 /// that is not wanted goes to one block that nobody reads. A branch on each would be compiled into dozens of copies of
 /// the loop.
 template <class L, class S>
-[[gnu::noinline]] double run_lanes(const L& loss_, const PairPointers<S>& at_, std::size_t count, S scale, bool keep) {
+[[gnu::noinline]] double run_lanes(const L& the_loss, const PairPointers<S>& columns, std::size_t count, S scale,
+                                   bool keep) {
   using T = Lanes<S>;
   constexpr std::size_t lanes = lane_count<T>;
   constexpr std::size_t block = 32 * lanes;  // so many float values are added as floats before they go to double
   // Copies that nobody else can see: stores to the gradients can't change them, so they stay in registers.
-  const L loss = loss_;
-  PairPointers<S> at = at_;
+  const L loss = the_loss;
+  PairPointers<S> at = columns;
   S ones[lanes], unwanted[lanes];
   store<T>(ones, splat<T>(1));
   constexpr std::size_t all = ~std::size_t(0);
