@@ -26,8 +26,8 @@ struct Calibrated {
   }
 };
 static_assert(vl::PointwiseLoss<Calibrated>);
-using valence::operator+
-    ;  // NOLINT(misc-unused-using-decls): the operators live in namespace valence, `Calibrated` does not
+// The operators live in namespace valence, `Calibrated` does not.
+using valence::operator+;  // NOLINT(misc-unused-using-decls)
 
 int main() {
   // log pi of whole responses, one entry a pair: summed over tokens by whatever model you have.
