@@ -56,6 +56,22 @@ void append_parameters(const F& f, std::string_view prefix, std::size_t offset, 
   }
 }
 
+/// A matrix as a model's outputs.
+template <class S>
+Outputs<S> outputs_of(const Matrix<S>& m) {
+  return {m.data(), m.rows(), m.cols()};
+}
+
+/// What every pullback and pushforward of a composite asks of its arguments; `samples` is the tape's, < 0 before a
+/// forward.
+template <class F>
+void check_composite(std::string_view where, const F& f, std::span<const typename F::Scalar> theta,
+                     std::ptrdiff_t samples, const Outputs<typename F::Scalar>& dy) {
+  check_size(where, "theta", theta.size(), f.parameter_count());
+  if (samples < 0) fail(where, "the tape holds no forward; expected the one of x");
+  check_shape(where, "dy", dy.rows(), dy.cols(), f.output_size(), samples);
+}
+
 }  // namespace detail
 
 /// Can it carry a change of its input forward too? `Mlp` and the composites can.
@@ -135,7 +151,7 @@ class Chain {
     check_size("Chain::pullback", "gradient", gradient.size(), parameter_count());
     detail::pullback_both(second_, second_theta(theta), tape.between_, tape.second_, dy, second_theta(gradient),
                           tape.d_between_);
-    first_.pullback(first_theta(theta), x, tape.first_, view_of(tape.d_between_), first_theta(gradient));
+    first_.pullback(first_theta(theta), x, tape.first_, detail::outputs_of(tape.d_between_), first_theta(gradient));
   }
   void pullback_input(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,
                       Batch& dx) const
@@ -144,7 +160,7 @@ class Chain {
     check("Chain::pullback_input", theta, tape, dy);
     detail::check_batch("Chain::pullback_input", first_, x, tape.samples_);
     second_.pullback_input(second_theta(theta), tape.between_, tape.second_, dy, tape.d_between_);
-    first_.pullback_input(first_theta(theta), x, tape.first_, view_of(tape.d_between_), dx);
+    first_.pullback_input(first_theta(theta), x, tape.first_, detail::outputs_of(tape.d_between_), dx);
   }
   /// Gradient and input gradient in one pass through the second model.
   void pullback(std::span<const Scalar> theta, const Outputs<Scalar>& x, Tape& tape, const Outputs<Scalar>& dy,
@@ -156,7 +172,7 @@ class Chain {
     check_size("Chain::pullback", "gradient", gradient.size(), parameter_count());
     detail::pullback_both(second_, second_theta(theta), tape.between_, tape.second_, dy, second_theta(gradient),
                           tape.d_between_);
-    first_.pullback(first_theta(theta), x, tape.first_, view_of(tape.d_between_), first_theta(gradient), dx);
+    first_.pullback(first_theta(theta), x, tape.first_, detail::outputs_of(tape.d_between_), first_theta(gradient), dx);
   }
   Outputs<Scalar> pushforward(std::span<const Scalar> theta, const Batch& x, Tape& tape,
                               std::span<const Scalar> v) const
@@ -165,7 +181,8 @@ class Chain {
     check("Chain::pushforward", theta, tape, Outputs<Scalar>(nullptr, output_size(), tape.between_.cols()));
     check_size("Chain::pushforward", "v", v.size(), parameter_count());
     const auto u = first_.pushforward(first_theta(theta), x, tape.first_, first_theta(v));
-    return second_.pushforward(second_theta(theta), view_of(tape.between_), tape.second_, second_theta(v), u);
+    return second_.pushforward(second_theta(theta), detail::outputs_of(tape.between_), tape.second_, second_theta(v),
+                               u);
   }
   Outputs<Scalar> pushforward(std::span<const Scalar> theta, const Outputs<Scalar>& x, Tape& tape,
                               std::span<const Scalar> v, const Outputs<Scalar>& dx) const
@@ -174,7 +191,8 @@ class Chain {
     check("Chain::pushforward", theta, tape, Outputs<Scalar>(nullptr, output_size(), tape.between_.cols()));
     check_size("Chain::pushforward", "v", v.size(), parameter_count());
     const auto u = first_.pushforward(first_theta(theta), x, tape.first_, first_theta(v), dx);
-    return second_.pushforward(second_theta(theta), view_of(tape.between_), tape.second_, second_theta(v), u);
+    return second_.pushforward(second_theta(theta), detail::outputs_of(tape.between_), tape.second_, second_theta(v),
+                               u);
   }
 
  private:
@@ -189,11 +207,8 @@ class Chain {
   std::span<T> second_theta(std::span<T> theta) const {
     return theta.subspan(first_.parameter_count());
   }
-  static Outputs<Scalar> view_of(const Matrix<Scalar>& m) { return {m.data(), m.rows(), m.cols()}; }
   void check(std::string_view where, std::span<const Scalar> theta, const Tape& tape, const Outputs<Scalar>& dy) const {
-    check_size(where, "theta", theta.size(), parameter_count());
-    if (tape.samples_ < 0) fail(where, "the tape holds no forward; expected the one of x");
-    check_shape(where, "dy", dy.rows(), dy.cols(), output_size(), tape.samples_);
+    detail::check_composite(where, *this, theta, tape.samples_, dy);
   }
   template <class X>
   Outputs<Scalar> run(std::span<const Scalar> theta, const X& x, Tape& tape) const {
@@ -278,8 +293,8 @@ class Parallel {
     detail::check_batch("Parallel::pullback", first_, x, tape.samples_);
     check_size("Parallel::pullback", "gradient", gradient.size(), parameter_count());
     split(dy, tape);
-    first_.pullback(first_theta(theta), x, tape.first_, view_of(tape.d_first_), first_theta(gradient));
-    second_.pullback(second_theta(theta), x, tape.second_, view_of(tape.d_second_), second_theta(gradient));
+    first_.pullback(first_theta(theta), x, tape.first_, detail::outputs_of(tape.d_first_), first_theta(gradient));
+    second_.pullback(second_theta(theta), x, tape.second_, detail::outputs_of(tape.d_second_), second_theta(gradient));
   }
   void pullback_input(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,
                       Batch& dx) const
@@ -288,8 +303,8 @@ class Parallel {
     check("Parallel::pullback_input", theta, tape, dy);
     detail::check_batch("Parallel::pullback_input", first_, x, tape.samples_);
     split(dy, tape);
-    first_.pullback_input(first_theta(theta), x, tape.first_, view_of(tape.d_first_), tape.dx_);
-    second_.pullback_input(second_theta(theta), x, tape.second_, view_of(tape.d_second_), dx);
+    first_.pullback_input(first_theta(theta), x, tape.first_, detail::outputs_of(tape.d_first_), tape.dx_);
+    second_.pullback_input(second_theta(theta), x, tape.second_, detail::outputs_of(tape.d_second_), dx);
     dx += tape.dx_;
   }
   void pullback(std::span<const Scalar> theta, const Outputs<Scalar>& x, Tape& tape, const Outputs<Scalar>& dy,
@@ -303,8 +318,10 @@ class Parallel {
     detail::check_batch("Parallel::pullback", first_, x, tape.samples_);
     check_size("Parallel::pullback", "gradient", gradient.size(), parameter_count());
     split(dy, tape);
-    first_.pullback(first_theta(theta), x, tape.first_, view_of(tape.d_first_), first_theta(gradient), tape.dx_);
-    second_.pullback(second_theta(theta), x, tape.second_, view_of(tape.d_second_), second_theta(gradient), dx);
+    first_.pullback(first_theta(theta), x, tape.first_, detail::outputs_of(tape.d_first_), first_theta(gradient),
+                    tape.dx_);
+    second_.pullback(second_theta(theta), x, tape.second_, detail::outputs_of(tape.d_second_), second_theta(gradient),
+                     dx);
     dx += tape.dx_;
   }
   Outputs<Scalar> pushforward(std::span<const Scalar> theta, const Batch& x, Tape& tape,
@@ -338,11 +355,8 @@ class Parallel {
   std::span<T> second_theta(std::span<T> theta) const {
     return theta.subspan(first_.parameter_count());
   }
-  static Outputs<Scalar> view_of(const Matrix<Scalar>& m) { return {m.data(), m.rows(), m.cols()}; }
   void check(std::string_view where, std::span<const Scalar> theta, const Tape& tape, const Outputs<Scalar>& dy) const {
-    check_size(where, "theta", theta.size(), parameter_count());
-    if (tape.samples_ < 0) fail(where, "the tape holds no forward; expected the one of x");
-    check_shape(where, "dy", dy.rows(), dy.cols(), output_size(), tape.samples_);
+    detail::check_composite(where, *this, theta, tape.samples_, dy);
   }
   template <class X>
   Outputs<Scalar> run(std::span<const Scalar> theta, const X& x, Tape& tape) const {
@@ -357,7 +371,7 @@ class Parallel {
     y.resize(a.rows() + b.rows(), a.cols());
     y.topRows(a.rows()) = a;
     y.bottomRows(b.rows()) = b;
-    return view_of(y);
+    return detail::outputs_of(y);
   }
   void split(const Outputs<Scalar>& dy, Tape& tape) const {
     tape.d_first_ = dy.topRows(first_.output_size());
