@@ -14,7 +14,7 @@
 using valence::Bins;
 using valence::BradleyTerry;
 using valence::Davidson;
-using valence::Outcome;
+using valence::PairOutcome;
 using valence::Pair;
 using valence::PairLoss;
 using valence::RaoKupper;
@@ -142,7 +142,7 @@ TEST_CASE("Tie models have the published values") {
   const double slope2[] = {-0.377831880080274, 0.122168119919726, 0.622168119919726};
   const double parameter2[] = {0.342025847473816, -0.907974152526184, 0.342025847473816};
   int k = 0;
-  for (const Outcome o : {Outcome::win, Outcome::tie, Outcome::loss}) {
+  for (const PairOutcome o : {PairOutcome::win, PairOutcome::tie, PairOutcome::loss}) {
     const auto a = rao_kupper.loss(0.7, o), b = davidson.loss(0.7, o);
     CHECK(a.value == close(value[k], 1e-13));
     CHECK(a.d_difference == close(slope[k], 1e-13));
@@ -156,7 +156,7 @@ TEST_CASE("Tie models have the published values") {
 
 TEST_CASE("Tie models: differences, symmetry, extremes, no ties at 0") {
   for (const double d : {-5.0, -0.4, 0.0, 0.7, 3.0})
-    for (const Outcome o : {Outcome::win, Outcome::tie, Outcome::loss}) {
+    for (const PairOutcome o : {PairOutcome::win, PairOutcome::tie, PairOutcome::loss}) {
       CAPTURE(d, int(o));
       const auto rk = [&](std::span<const double> x) { return RaoKupper{x[1]}.loss(x[0], o).value; };
       const auto dv = [&](std::span<const double> x) { return Davidson{x[1]}.loss(x[0], o).value; };
@@ -173,20 +173,20 @@ TEST_CASE("Tie models: differences, symmetry, extremes, no ties at 0") {
       CHECK(p.win + p.tie + p.loss == close(1, 1e-14));
       CHECK(p.win == q.loss);
       CHECK(p.tie == close(q.tie, 1e-14, 1e-300));
-      CHECK(p.win == close(std::exp(-model.loss(d, Outcome::win).value), 1e-13));
-      CHECK(model.loss(-d, Outcome::win).value >= d / 2);
-      CHECK(std::isfinite(model.loss(-d, Outcome::win).value));
-      CHECK(std::isfinite(model.loss(d, Outcome::tie).value));
+      CHECK(p.win == close(std::exp(-model.loss(d, PairOutcome::win).value), 1e-13));
+      CHECK(model.loss(-d, PairOutcome::win).value >= d / 2);
+      CHECK(std::isfinite(model.loss(-d, PairOutcome::win).value));
+      CHECK(std::isfinite(model.loss(d, PairOutcome::tie).value));
     }
   };
   check(RaoKupper{0.5});
   check(Davidson{0.5});
   CHECK(RaoKupper{}.probabilities(0.7).win == close(1 / (1 + std::exp(-0.7)), 1e-15));
   CHECK(Davidson{}.probabilities(0.7).win == close(1 / (1 + std::exp(-0.7)), 1e-15));
-  CHECK(Davidson{}.loss(0.7, Outcome::win).d_difference == close(-0.331812227831834, 1e-13));
-  CHECK(Davidson{}.loss(0.0, Outcome::win).d_parameter == close(0.5, 1e-15));  // 1 / Z
-  CHECK(says(message_of([] { Davidson{}.loss(0, Outcome::tie); }), "Davidson", "nu"));
-  CHECK(says(message_of([] { RaoKupper{}.loss(0, Outcome::tie); }), "RaoKupper", "threshold"));
+  CHECK(Davidson{}.loss(0.7, PairOutcome::win).d_difference == close(-0.331812227831834, 1e-13));
+  CHECK(Davidson{}.loss(0.0, PairOutcome::win).d_parameter == close(0.5, 1e-15));  // 1 / Z
+  CHECK(says(message_of([] { Davidson{}.loss(0, PairOutcome::tie); }), "Davidson", "nu"));
+  CHECK(says(message_of([] { RaoKupper{}.loss(0, PairOutcome::tie); }), "RaoKupper", "threshold"));
   CHECK(says(message_of([] { RaoKupper{-0.1}.probabilities(0); }), "threshold is -0.1"));
   CHECK(says(message_of([] { Davidson{not_a_number}.probabilities(0); }), "nu is nan"));
   CHECK(says(message_of([] { Davidson{1}.probabilities(not_a_number); }), "difference is nan"));

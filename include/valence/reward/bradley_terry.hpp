@@ -122,7 +122,7 @@ struct BradleyTerryFit {
 
 namespace detail {
 
-/// Outcome counts of each comparison, after `Ties` has been applied.
+/// PairOutcome counts of each comparison, after `Ties` has been applied.
 struct OutcomeCounts {
   Vector<double> wins, losses, ties;
 };
@@ -211,9 +211,9 @@ class BradleyTerryObjective {
     double value = 0, tie_slope = 0, tie_curve = 0;
     for (Eigen::Index k = 0; k < d_.size(); ++k) {
       OutcomeCurvature total{};
-      add(total, counts_.wins[k], d_[k], tie, Outcome::win);
-      add(total, counts_.losses[k], d_[k], tie, Outcome::loss);
-      add(total, counts_.ties[k], d_[k], tie, Outcome::tie);
+      add(total, counts_.wins[k], d_[k], tie, PairOutcome::win);
+      add(total, counts_.losses[k], d_[k], tie, PairOutcome::loss);
+      add(total, counts_.ties[k], d_[k], tie, PairOutcome::tie);
       value += total.value;
       slope_[k] = total.d;
       curve_[k] = total.dd;
@@ -281,7 +281,7 @@ class BradleyTerryObjective {
     design_.differences(theta.head(design_.parameters), d);
     if (order_) d.array() += theta[order_index()];
   }
-  void add(OutcomeCurvature& total, double count, double d, double tie, Outcome outcome) const {
+  void add(OutcomeCurvature& total, double count, double d, double tie, PairOutcome outcome) const {
     if (count == 0) return;  // 0 * inf would be NaN
     OutcomeCurvature c{};
     if (ties_ == Ties::davidson) {
@@ -289,7 +289,7 @@ class BradleyTerryObjective {
     } else if (ties_ == Ties::rao_kupper) {
       c = RaoKupper::curvature(d, tie, outcome);
     } else {  // counts hold no ties here
-      const double sign = outcome == Outcome::win ? 1 : -1, miss = sigmoid(-sign * d);
+      const double sign = outcome == PairOutcome::win ? 1 : -1, miss = sigmoid(-sign * d);
       c = {softplus(-sign * d), -sign * miss, 0, miss * (1 - miss), 0, 0};
     }
     total.value += count * c.value;

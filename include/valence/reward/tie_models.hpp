@@ -10,7 +10,7 @@
 namespace valence {
 
 /// How a comparison ended, seen from the first of its two.
-enum class Outcome { win, tie, loss };
+enum class PairOutcome { win, tie, loss };
 
 /// P(win), P(tie), P(loss); they sum to 1.
 struct OutcomeProbabilities {
@@ -47,23 +47,23 @@ struct RaoKupper {
 
   /// Loss of one observed outcome; `d_parameter` is the derivative with respect to `threshold`. A tie at threshold 0 is
   /// impossible and throws `Error`.
-  OutcomeLoss loss(double difference, Outcome outcome) const {
+  OutcomeLoss loss(double difference, PairOutcome outcome) const {
     check(difference);
-    if (outcome == Outcome::tie && threshold == 0)
+    if (outcome == PairOutcome::tie && threshold == 0)
       fail("RaoKupper", "a tie has probability 0 where threshold is 0; expected a threshold greater than 0");
     const detail::OutcomeCurvature c = curvature(difference, threshold, outcome);
     return {c.value, c.d, c.t};
   }
 
   /// Unchecked: the loss in (difference, threshold), where it is convex, with second derivatives.
-  static detail::OutcomeCurvature curvature(double d, double threshold, Outcome outcome) {
+  static detail::OutcomeCurvature curvature(double d, double threshold, PairOutcome outcome) {
     const double win = sigmoid(d - threshold), loss = sigmoid(-d - threshold);
     const double not_win = sigmoid(threshold - d), not_loss = sigmoid(d + threshold);
     const double w = win * not_win, l = loss * not_loss;
     const detail::OutcomeCurvature win_loss{softplus(threshold - d), -not_win, not_win, w, -w, w};
     const detail::OutcomeCurvature loss_loss{softplus(threshold + d), not_loss, not_loss, l, l, l};
-    if (outcome == Outcome::win) return win_loss;
-    if (outcome == Outcome::loss) return loss_loss;
+    if (outcome == PairOutcome::win) return win_loss;
+    if (outcome == PairOutcome::loss) return loss_loss;
     // P(tie) = (e^{2 threshold} - 1) P(win) P(loss), so -log P(tie) is the sum of both losses and a term in the
     // threshold.
     const double gap = -std::expm1(-2 * threshold);  // 1 - e^{-2 threshold}
@@ -100,24 +100,24 @@ struct Davidson {
 
   /// Loss of one observed outcome; `d_parameter` is the derivative with respect to `nu`. A tie at nu = 0 is impossible
   /// and throws `Error`.
-  OutcomeLoss loss(double difference, Outcome outcome) const {
+  OutcomeLoss loss(double difference, PairOutcome outcome) const {
     check(difference);
-    if (outcome == Outcome::tie && nu == 0)
+    if (outcome == PairOutcome::tie && nu == 0)
       fail("Davidson", "a tie has probability 0 where nu is 0; expected nu greater than 0");
     const detail::OutcomeCurvature c = curvature(difference, std::log(nu), outcome);
     // P(tie) / nu = 1 / Z, written so that it is right for nu = 0 as well.
     const double one_over_z = std::exp(-log_normaliser(difference, std::log(nu)));
-    return {c.value, c.d, one_over_z - (outcome == Outcome::tie ? 1 / nu : 0)};
+    return {c.value, c.d, one_over_z - (outcome == PairOutcome::tie ? 1 / nu : 0)};
   }
 
   /// Unchecked: the loss in (difference, log nu), where it is convex (a multinomial logit), with second derivatives.
-  static detail::OutcomeCurvature curvature(double d, double log_nu, Outcome outcome) {
+  static detail::OutcomeCurvature curvature(double d, double log_nu, PairOutcome outcome) {
     const double log_z = log_normaliser(d, log_nu);
     const double win = std::exp(d / 2 - log_z), tie = std::exp(log_nu - log_z), loss = std::exp(-d / 2 - log_z);
     const double mean = (win - loss) / 2;
-    const double seen_d = outcome == Outcome::win ? 0.5 : outcome == Outcome::loss ? -0.5 : 0.0;
-    const double seen_t = outcome == Outcome::tie ? 1.0 : 0.0;
-    const double score = outcome == Outcome::tie ? log_nu : seen_d * d;
+    const double seen_d = outcome == PairOutcome::win ? 0.5 : outcome == PairOutcome::loss ? -0.5 : 0.0;
+    const double seen_t = outcome == PairOutcome::tie ? 1.0 : 0.0;
+    const double score = outcome == PairOutcome::tie ? log_nu : seen_d * d;
     return {log_z - score, mean - seen_d, tie - seen_t, (win + loss) / 4 - mean * mean, -mean * tie, tie * (1 - tie)};
   }
 
