@@ -10,6 +10,7 @@
 #include "valence/core/lanes.hpp"
 #include "valence/core/math.hpp"
 #include "valence/core/parallel.hpp"
+#include "valence/core/prefetch.hpp"
 #include "valence/core/progress.hpp"
 #include "valence/core/random.hpp"
 #include "valence/core/statistics.hpp"

@@ -28,4 +28,13 @@ struct Transition {
   bool terminated, truncated;
 };
 
+/// One way in which an action may turn out: what an enumerable environment lists instead of drawing from it.
+template <class State, class R = double>
+struct Outcome {
+  State next;
+  double probability = 1;  ///< of this outcome, given state and action; in [0, 1]
+  R reward = {};
+  bool terminated = false;  ///< the episode is over: `next` is worth 0, whatever it is worth elsewhere
+};
+
 }  // namespace valence
