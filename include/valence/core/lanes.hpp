@@ -138,9 +138,10 @@ bool any(M mask) {
   if constexpr (std::is_same_v<M, bool>) {
     return mask;
   } else {
-    bool result = false;
-    for (std::size_t i = 0; i < lane_count<M>; ++i) result = result || mask[i] != 0;
-    return result;
+    std::uint64_t words[sizeof(M) / sizeof(std::uint64_t)], some = 0;  // few of them, where lanes would be many
+    std::memcpy(words, &mask, sizeof(M));
+    for (const std::uint64_t word : words) some |= word;
+    return some != 0;
   }
 }
 

@@ -1,0 +1,26 @@
+#pragma once
+
+/// Online learners: tabular and linear agents, bandits, and the run that trains them.
+
+#include "valence/agent/action_value_bandit.hpp"
+#include "valence/agent/agent.hpp"
+#include "valence/agent/average_reward.hpp"
+#include "valence/agent/bandit.hpp"
+#include "valence/agent/best_arm.hpp"
+#include "valence/agent/double_q.hpp"
+#include "valence/agent/dyna_q.hpp"
+#include "valence/agent/evaluate.hpp"
+#include "valence/agent/exp3.hpp"
+#include "valence/agent/gradient_bandit.hpp"
+#include "valence/agent/lambda.hpp"
+#include "valence/agent/lin_ucb.hpp"
+#include "valence/agent/monte_carlo_control.hpp"
+#include "valence/agent/n_step.hpp"
+#include "valence/agent/prioritized_sweeping_agent.hpp"
+#include "valence/agent/q_learning.hpp"
+#include "valence/agent/sarsa.hpp"
+#include "valence/agent/state_values.hpp"
+#include "valence/agent/thompson.hpp"
+#include "valence/agent/train.hpp"
+#include "valence/agent/ucb.hpp"
+#include "valence/agent/value_agent.hpp"

@@ -1,0 +1,7 @@
+#pragma once
+
+/// What a policy would have earned, from what another one logged.
+
+#include "valence/evaluation/bandit_feedback.hpp"
+#include "valence/evaluation/off_policy.hpp"
+#include "valence/evaluation/replay.hpp"
