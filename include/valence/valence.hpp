@@ -5,6 +5,7 @@
 #include "valence/core.hpp"
 #include "valence/function.hpp"
 #include "valence/mdp.hpp"
+#include "valence/planning.hpp"
 #include "valence/preference.hpp"
 #include "valence/reward.hpp"
 #include "valence/value.hpp"
