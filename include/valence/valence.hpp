@@ -3,6 +3,7 @@
 /// The roof: all of valence except io/, which is included by name.
 
 #include "valence/core.hpp"
+#include "valence/env.hpp"
 #include "valence/function.hpp"
 #include "valence/mdp.hpp"
 #include "valence/planning.hpp"
