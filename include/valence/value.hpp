@@ -6,8 +6,14 @@
 ///                {.discount = 0.99, .lambda = 0.95});
 
 #include "valence/value/action_returns.hpp"
+#include "valence/value/average_reward.hpp"
+#include "valence/value/bellman_errors.hpp"
 #include "valence/value/check.hpp"
+#include "valence/value/emphatic_td.hpp"
+#include "valence/value/feature_transition.hpp"
 #include "valence/value/gae.hpp"
+#include "valence/value/gradient_td.hpp"
+#include "valence/value/lstd.hpp"
 #include "valence/value/one_step.hpp"
 #include "valence/value/returns.hpp"
 #include "valence/value/steps.hpp"

@@ -10,9 +10,8 @@
 #include "valence/mdp/spaces.hpp"
 
 /// What a game of several players is. As for environments there is no base class, and each requirement is a concept
-/// whose
-/// name is a sentence. A game is its rules: states come in and go out, so nothing has to be undone or copied to look
-/// ahead.
+/// whose name is a sentence. A game is its rules: states come in and go out, so nothing has to be undone or copied to
+/// look ahead.
 namespace valence {
 
 template <class G>
@@ -44,10 +43,8 @@ concept NextGivesAStepWithARewardAPlayer =
 /// A game of players 0 .. players() - 1. `actions(state, player)` are the player's legal actions: a range of them, or a
 /// `Discrete` where all of 0 .. n - 1 are legal; in a state where the game goes on, a player who has to choose has at
 /// least one. `next(state, joint, rng)` plays one step: `joint` has an action a player, and the reward of the `Step`
-/// (an array,
-/// a vector) an entry a player, each from that player's own point of view (a zero-sum game's sum to 0). Random numbers
-/// come in.
-/// All members are const.
+/// (an array, a vector) an entry a player, each from that player's own point of view (a zero-sum game's sum to 0).
+/// Random numbers come in. All members are const.
 template <class G>
 concept Game = std::copyable<G> && NamesItsStateAndAction<G> && SaysHowManyPlay<G> && InitialGivesTheFirstState<G> &&
                ListsThePlayersActions<G> && NextGivesAStepWithARewardAPlayer<G>;
