@@ -6,6 +6,7 @@
 ///   valence::TimeLimit env{valence::FrozenLake{}};   // Gymnasium's FrozenLake-v1; the bare process without TimeLimit
 
 #include "valence/env/acrobot.hpp"
+#include "valence/env/bandits.hpp"
 #include "valence/env/batch.hpp"
 #include "valence/env/batch_cart_pole.hpp"
 #include "valence/env/batch_pendulum.hpp"

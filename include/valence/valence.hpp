@@ -2,11 +2,13 @@
 
 /// The roof: all of valence except io/, which is included by name.
 
+#include "valence/agent.hpp"
 #include "valence/core.hpp"
 #include "valence/env.hpp"
 #include "valence/function.hpp"
 #include "valence/mdp.hpp"
 #include "valence/planning.hpp"
+#include "valence/policy.hpp"
 #include "valence/preference.hpp"
 #include "valence/reward.hpp"
 #include "valence/value.hpp"
