@@ -6,6 +6,7 @@
 /// themselves.
 
 #include "valence/io/atomic_file.hpp"
+#include "valence/io/bandit_feedback.hpp"
 #include "valence/io/byte_source.hpp"
 #include "valence/io/cassandra.hpp"
 #include "valence/io/checksum.hpp"

@@ -5,6 +5,7 @@
 #include "valence/agent.hpp"
 #include "valence/core.hpp"
 #include "valence/env.hpp"
+#include "valence/evaluation.hpp"
 #include "valence/function.hpp"
 #include "valence/mdp.hpp"
 #include "valence/planning.hpp"
