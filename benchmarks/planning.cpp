@@ -1,9 +1,9 @@
 // Planning on random sparse models (Garnet: 4 actions, 5 successors). First the sweep of value iteration with the
-// greedy
-// action recorded, ns per (state, action, successor), beside its limit: reading the model's arrays once, then gathering
-// the value vector in the model's order, each as fast as this machine does it alone (`limit:stream_and_gather`), and
-// beside a plain loop (`peer:plain_loop`). Then whole solutions to one certified tolerance at discount 0.999, beside
-// plain sweeps that stop by the norm's bound (`peer:plain_sweeps`). With OpenMP, sweeps on two threads beside one.
+// greedy action recorded, ns per (state, action, successor), beside its limit: reading the model's arrays once, then
+// gathering the value vector in the model's order, each as fast as this machine does it alone
+// (`limit:stream_and_gather`), and beside a plain loop (`peer:plain_loop`). Then whole solutions to one certified
+// tolerance at discount 0.999, beside plain sweeps that stop by the norm's bound (`peer:plain_sweeps`). With OpenMP,
+// sweeps on two threads beside one.
 
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>

@@ -1,8 +1,6 @@
 // Tabular agents, ns per step (CPU time): act, the environment's step, learn. Q-learning on a 10 x 10 grid through
-// `Run`,
-// next to the loop that one would write by hand with the same generator and the same random ties (`peer:plain_loop`);
-// and
-// what the other agents cost on that grid.
+// `Run`, next to the loop that one would write by hand with the same generator and the same random ties
+// (`peer:plain_loop`); and what the other agents cost on that grid.
 
 #include <benchmark/benchmark.h>
 

@@ -7,8 +7,7 @@
 // Two recommenders ran side by side in an A/B test: one showed items at random, the other by Bernoulli Thompson
 // sampling (BTS). This program estimates the click rate of BTS from the random one's log alone, by several estimators,
 // and sets beside it the rate that BTS did have in its own log. Of that second log, only the choices enter the
-// estimates
-// (they say what policy BTS was), never the clicks.
+// estimates (they say what policy BTS was), never the clicks.
 
 #include <fmt/core.h>
 

@@ -326,8 +326,7 @@ TEST_CASE("cliff walking: Sarsa earns more while it explores, and Q-learning fin
 namespace {
 
 /// Sutton and Barto's example 6.7: from state 0 action 0 goes left to state 1 for nothing, action 1 ends for nothing;
-/// in
-/// state 1 each of ten actions ends and earns N(-.1, 1).
+/// in state 1 each of ten actions ends and earns N(-.1, 1).
 struct Bias {
   using State = int;
   using Action = int;
@@ -345,8 +344,7 @@ struct Bias {
 
 TEST_CASE("maximisation bias: Q-learning believes in noise, double Q-learning doesn't", "[V13]") {
   // 300 runs, share of episodes 31 to 60 that went left. The table has ten actions in state 0 too: all but two are
-  // never
-  // chosen there.
+  // never chosen there.
   const auto left_share = [](auto agent, Rng rng) {
     int left = 0;
     Bias env;

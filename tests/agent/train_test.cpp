@@ -271,8 +271,7 @@ TEST_CASE("what was saved for another shape is refused, and nothing changes", "[
 TEST_CASE("a linear agent learns to cross the square") {
   const Linear tiles{TileCoding{{0, 0}, {1, 1}, {.tilings = 8, .tiles = 4}}, 4};
   // On policy: what is judged is what it earns while it explores. The greedy policy alone may be stuck in places that
-  // the
-  // explorer never stays in.
+  // the explorer never stays in.
   double before = 0, after = 0;
   for (int seed = 0; seed < 6; ++seed) {
     Rng rng = Rng{8}.split(seed);

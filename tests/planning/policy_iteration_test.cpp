@@ -25,8 +25,7 @@ using valence::test::close;
 double error_of(const Vector<double>& v, const Eigen::VectorXd& exact) { return (v - exact).cwiseAbs().maxCoeff(); }
 
 /// Stay for 1 a step, or go right; the last state earns 20 for ever. From "stay everywhere" it takes one improvement
-/// for
-/// each state to hear of it.
+/// for each state to hear of it.
 FiniteMdp<double> hearsay() {
   std::vector<ModelEntry> entries;
   for (int s = 0; s < 3; ++s) entries.push_back({s, 0, s, 1, 1}), entries.push_back({s, 1, s + 1, 1, 0});

@@ -14,9 +14,9 @@
 using valence::Bins;
 using valence::BradleyTerry;
 using valence::Davidson;
-using valence::PairOutcome;
 using valence::Pair;
 using valence::PairLoss;
+using valence::PairOutcome;
 using valence::RaoKupper;
 using valence::Thurstone;
 using namespace valence::test;  // close, message_of, says

@@ -37,8 +37,7 @@ struct ActionValueOptions {
 ///     ActionValueBandit agent{10, Greedy{}, {.initial = 5, .step_size = 0.1}};              // optimistic
 ///
 /// V_a = (1 - step_size) V_a + step_size r, with 1 / n instead of a step size where none is given; then the first
-/// reward replaces the
-/// initial value, so that optimism wears off at once.
+/// reward replaces the initial value, so that optimism wears off at once.
 template <ChoosesByValue Choice>
 class ActionValueBandit {
  public:

@@ -15,9 +15,8 @@
 #include "valence/value/average_reward.hpp"
 
 /// Agents for tasks that go on for ever and are judged by their average reward a step. Values are differential, known
-/// up
-/// to a constant. A transition that terminated throws `Error`: an episodic task has to lead from its end to its start.
-/// One that was truncated is a step like any other.
+/// up to a constant. A transition that terminated throws `Error`: an episodic task has to lead from its end to its
+/// start. One that was truncated is a step like any other.
 namespace valence {
 
 /// `average_step_size` >= 0, finite, moves the average; `average` is where it begins. `step_size` as in
@@ -104,8 +103,7 @@ class DifferentialQLearning : public detail::AverageRewardAgent<F, Choice> {
       : Base("DifferentialQLearning", std::move(model), std::move(choice), std::move(options), start) {}
 
   /// Throws `Error`, and changes nothing, for a transition that terminated, a reward or a value that isn't finite, and
-  /// a
-  /// state or an action that doesn't exist.
+  /// a state or an action that doesn't exist.
   template <class State, class Action>
   void learn(const Transition<State, Action>& t, Rng&) {
     constexpr auto where = "DifferentialQLearning";

@@ -17,8 +17,7 @@ namespace valence {
 
 /// Double Q-learning (van Hasselt 2010; Sutton and Barto 2018, section 6.7): two estimates; a coin says which of them
 /// moves, that one chooses the action in s', and the other says what it is worth. So noise that makes an action look
-/// good
-/// doesn't also make it valuable. It acts on their mean.
+/// good doesn't also make it valuable. It acts on their mean.
 template <Approximator F, ActionChoice Choice = EpsilonGreedy>
 class DoubleQ : public detail::ValueAgent<F, Choice> {
   using Base = detail::ValueAgent<F, Choice>;

@@ -20,8 +20,7 @@
 namespace valence {
 
 /// `planning_steps` >= 0: updates from the model a step. `bonus` >= 0, finite: kappa of Dyna-Q+; 0 is Dyna-Q. The
-/// others
-/// as in `OnlineOptions`.
+/// others as in `OnlineOptions`.
 struct DynaQOptions {
   int planning_steps = 10;
   Rate step_size = 0.1;
@@ -29,10 +28,8 @@ struct DynaQOptions {
 };
 
 /// Dyna-Q (Sutton 1990; Sutton and Barto 2018, section 8.2): Q-learning, which remembers what each pair led to when it
-/// was
-/// last tried, and learns from memories as well, of pairs drawn uniformly. A memory is one outcome, so the world is
-/// taken
-/// to be deterministic. Without planning steps it is `QLearning`, to the bit.
+/// was last tried, and learns from memories as well, of pairs drawn uniformly. A memory is one outcome, so the world is
+/// taken to be deterministic. Without planning steps it is `QLearning`, to the bit.
 ///
 /// With a `bonus` Dyna-Q+ (section 8.3): a memory earns bonus x sqrt(steps since the pair was tried) more, and actions
 /// that were never tried in a state that was visited are remembered as staying there for nothing. So it finds out when
@@ -55,8 +52,7 @@ class DynaQ : public detail::ValueAgent<Tabular<S>, Choice> {
   }
 
   /// One output of the generator a planning step. Throws `Error`, and changes nothing, for a reward or a value that
-  /// isn't
-  /// finite, and a state or an action that doesn't exist.
+  /// isn't finite, and a state or an action that doesn't exist.
   template <class State, class Action>
   void learn(const Transition<State, Action>& t, Rng& rng) {
     if (!t.terminated) static_cast<void>(this->next_.look(this->q_, t.next));

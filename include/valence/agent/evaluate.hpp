@@ -18,8 +18,7 @@
 namespace valence {
 
 /// `episodes` >= 2, each cut off after `max_episode_steps` >= 1; `discount` in [0, 1] of the returns; `level` in (0, 1)
-/// of
-/// the interval.
+/// of the interval.
 struct EvaluateOptions {
   std::int64_t episodes = 100, max_episode_steps = 100'000;
   double discount = 1, level = 0.95;

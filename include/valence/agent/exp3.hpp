@@ -31,8 +31,7 @@ struct Exp3Options {
 
 /// EXP3, for rewards in [0, 1] that an adversary may have chosen (Auer, Cesa-Bianchi, Freund and Schapire 2002, figure
 /// 1): p_a = (1 - gamma) w_a / sum w + gamma / K; after a reward r of arm a, w_a *= exp(gamma (r / p_a) / K). The
-/// weights
-/// are kept as logarithms, so they don't overflow in long runs.
+/// weights are kept as logarithms, so they don't overflow in long runs.
 class Exp3 {
  public:
   /// Throws if `arms` < 1 or exploration is outside of (0, 1].

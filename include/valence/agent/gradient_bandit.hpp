@@ -21,8 +21,7 @@ struct GradientBanditOptions {
 };
 
 /// Gradient ascent on the preferences H of a softmax policy (Sutton and Barto 2018, section 2.8, equation 2.12): after
-/// a
-/// reward r of arm a, H_b += step_size (r - baseline) (1{b = a} - p_b) for every arm b.
+/// a reward r of arm a, H_b += step_size (r - baseline) (1{b = a} - p_b) for every arm b.
 class GradientBandit {
  public:
   /// Throws if `arms` < 1 or the step size is not finite and > 0.

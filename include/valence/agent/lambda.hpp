@@ -22,14 +22,12 @@
 #include "valence/value/traces.hpp"
 
 /// Agents with eligibility traces (Sutton and Barto 2018, chapter 12). The trace decays by discount lambda on entering
-/// a
-/// state, whatever leaves it (pitfall V18), and is forgotten at the end of an episode. On a table, or over tile coding,
-/// a step costs O(entries visited lately).
+/// a state, whatever leaves it (pitfall V18), and is forgotten at the end of an episode. On a table, or over tile
+/// coding, a step costs O(entries visited lately).
 namespace valence {
 
 /// `lambda` in [0, 1]; `trace`: how visits are remembered; `trace_cutoff` >= 0: traces that decay so far are dropped.
-/// The
-/// others as in `OnlineOptions`.
+/// The others as in `OnlineOptions`.
 struct LambdaOptions {
   Rate step_size = 0.1;
   double discount = 0.99, lambda = 0.9;
@@ -153,9 +151,8 @@ class SarsaLambda : public detail::ValueAgent<F, Choice> {
 };
 
 /// Watkins's Q(lambda) (Watkins 1989; Sutton and Barto 2018, section 12.10): Q-learning whose trace is cut where an
-/// action
-/// was taken that isn't a greedy one, as what follows then is not the greedy policy's. lambda = 0 is `QLearning`.
-/// `Trace::dutch` throws: the correction is for one policy's values.
+/// action was taken that isn't a greedy one, as what follows then is not the greedy policy's. lambda = 0 is
+/// `QLearning`. `Trace::dutch` throws: the correction is for one policy's values.
 template <Approximator F, ActionChoice Choice = EpsilonGreedy>
 class QLambda : public detail::ValueAgent<F, Choice> {
   using Base = detail::ValueAgent<F, Choice>;
@@ -206,8 +203,7 @@ class QLambda : public detail::ValueAgent<F, Choice> {
 
 /// TD(lambda) (Sutton 1988; Sutton and Barto 2018, section 12.2): learns the value of the states under a policy that is
 /// given, a function `(state, rng) -> action` or whatever has `sample(state, rng)`. The model has one output. lambda =
-/// 0
-/// is TD(0) (6.2), 1 with discount 1 is like Monte Carlo.
+/// 0 is TD(0) (6.2), 1 with discount 1 is like Monte Carlo.
 ///
 ///     TdLambda walker{Tabular{7, 1}, [](int, Rng&) { return 0; }, {.discount = 1, .lambda = 0.8}};
 template <Approximator F, class Policy>
@@ -290,9 +286,8 @@ class TdLambda {
 };
 
 /// True online TD(lambda) (van Seijen and Sutton 2014; Sutton and Barto 2018, section 12.5): after every step the
-/// weights
-/// are those of the online lambda-return algorithm, which looks at everything seen so far, at the cost of TD(lambda).
-/// Exact for tables and linear models.
+/// weights are those of the online lambda-return algorithm, which looks at everything seen so far, at the cost of
+/// TD(lambda). Exact for tables and linear models.
 template <Approximator F, class Policy>
 class TrueOnlineTd : public TdLambda<F, Policy> {
  public:

@@ -18,9 +18,8 @@
 namespace valence {
 
 /// Ridge regression one observation at a time: minimises sum (y - theta . x)^2 + penalty |theta|^2 over what it has
-/// seen.
-/// It keeps the inverse of A = penalty I + sum x x' by rank-one updates (Sherman and Morrison 1950), so an observation
-/// costs O(features^2) and allocates nothing.
+/// seen. It keeps the inverse of A = penalty I + sum x x' by rank-one updates (Sherman and Morrison 1950), so an
+/// observation costs O(features^2) and allocates nothing.
 class OnlineRidge {
  public:
   /// Throws if `features` < 1 or `penalty` is not finite and > 0.

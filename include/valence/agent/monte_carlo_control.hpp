@@ -22,8 +22,7 @@
 namespace valence {
 
 /// `step_size`: as in `OnlineOptions`; without one a table's values are the averages of their returns. `visits`: which
-/// of
-/// a pair in an episode count; `first` is for tables. `discount` in [0, 1].
+/// of a pair in an episode count; `first` is for tables. `discount` in [0, 1].
 struct MonteCarloControlOptions {
   std::optional<Rate> step_size = {};
   double discount = 0.99;
@@ -31,10 +30,8 @@ struct MonteCarloControlOptions {
 };
 
 /// On-policy Monte Carlo control (Sutton and Barto 2018, section 5.4): at the end of an episode Q of each pair in it
-/// moves
-/// towards the return that followed. An episode that was truncated goes on with the behaviour's mean of the values of
-/// the
-/// state it was in. It remembers an episode, so memory grows with the longest one.
+/// moves towards the return that followed. An episode that was truncated goes on with the behaviour's mean of the
+/// values of the state it was in. It remembers an episode, so memory grows with the longest one.
 template <Approximator F, ActionChoice Choice = EpsilonGreedy>
 class MonteCarloControl : public detail::ValueAgent<F, Choice> {
   using Base = detail::ValueAgent<F, Choice>;
@@ -42,8 +39,7 @@ class MonteCarloControl : public detail::ValueAgent<F, Choice> {
 
  public:
   /// `start` draws the parameters of models that begin at random. Throws `Error` where averages or first visits are
-  /// asked
-  /// of a model that isn't a table.
+  /// asked of a model that isn't a table.
   explicit MonteCarloControl(F model, Choice choice = {}, MonteCarloControlOptions options = {}, Rng start = Rng{})
       : Base("MonteCarloControl", std::move(model), std::move(choice), options.step_size.value_or(Rate(0)),
              options.discount, start),

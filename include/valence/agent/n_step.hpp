@@ -22,9 +22,8 @@
 #include "valence/value/steps.hpp"
 
 /// Agents that look n steps ahead (Sutton and Barto 2018, chapter 7). A pair is updated n steps after it was visited,
-/// or
-/// at the end of its episode, with a target that value/ computes from the steps between and the values of now. A step
-/// costs n looks at the model.
+/// or at the end of its episode, with a target that value/ computes from the steps between and the values of now. A
+/// step costs n looks at the model.
 namespace valence {
 
 /// `steps` >= 1: n. The others as in `OnlineOptions`.
@@ -90,9 +89,8 @@ class NStepAgent : public ValueAgent<F, Choice> {
   }
 
   /// Takes the transition in, and updates the pairs whose time has come. `policy(q, p)`: the probabilities of the
-  /// policy
-  /// learned about, given its values; `last(q)`: the value of the last state, which counts where it didn't terminate;
-  /// `backup(steps, result)`: the target.
+  /// policy learned about, given its values; `last(q)`: the value of the last state, which counts where it didn't
+  /// terminate; `backup(steps, result)`: the target.
   template <class State, class Action, class Policy, class Last, class Backup>
   void advance(std::string_view where, const Transition<State, Action>& t, const Policy& policy, const Last& last,
                const Backup& backup) {
@@ -164,8 +162,8 @@ class NStepAgent : public ValueAgent<F, Choice> {
 }  // namespace detail
 
 /// n-step Sarsa (Sutton and Barto 2018, equations 7.4 and 7.5): the next n rewards and Q(s, a) of the pair after them.
-/// One step is
-/// `Sarsa`; at least as many as an episode has is Monte Carlo. `learn` chooses the next action, as `Sarsa`'s does.
+/// One step is `Sarsa`; at least as many as an episode has is Monte Carlo. `learn` chooses the next action, as
+/// `Sarsa`'s does.
 template <Approximator F, ActionChoice Choice = EpsilonGreedy>
 class NStepSarsa : public detail::NStepAgent<F, Choice> {
   using Base = detail::NStepAgent<F, Choice>;
@@ -194,8 +192,7 @@ class NStepSarsa : public detail::NStepAgent<F, Choice> {
 
 /// n-step tree backup (Precup et al. 2000; Sutton and Barto 2018, section 7.5): off policy without importance ratios,
 /// because the branches not taken count with their estimated values. With `greedy_target` one step is Q-learning,
-/// without
-/// it expected Sarsa.
+/// without it expected Sarsa.
 template <Approximator F, ActionChoice Choice = EpsilonGreedy>
 class TreeBackup : public detail::NStepAgent<F, Choice> {
   using Base = detail::NStepAgent<F, Choice>;
@@ -228,10 +225,8 @@ class TreeBackup : public detail::NStepAgent<F, Choice> {
 };
 
 /// n-step Q(sigma) on policy (De Asis et al. 2018; Sutton and Barto 2018, section 7.6): between sampling the next
-/// action
-/// (sigma = 1) and taking the mean over all (0, which is `TreeBackup`). The state after the last reward always counts
-/// by
-/// its mean, so one step is expected Sarsa for every sigma.
+/// action (sigma = 1) and taking the mean over all (0, which is `TreeBackup`). The state after the last reward always
+/// counts by its mean, so one step is expected Sarsa for every sigma.
 template <Approximator F, ActionChoice Choice = EpsilonGreedy>
 class QSigma : public detail::NStepAgent<F, Choice> {
   using Base = detail::NStepAgent<F, Choice>;

@@ -28,9 +28,8 @@ struct PrioritizedSweepingAgentOptions {
 };
 
 /// Prioritized sweeping while acting (Moore and Atkeson 1993): counts what each pair led to, and after every step backs
-/// up
-/// the states whose values that changes most, in the model of maximum likelihood. The world may be random. Actions that
-/// were never tried in a state keep the table's `initial` value: start it high to have them tried.
+/// up the states whose values that changes most, in the model of maximum likelihood. The world may be random. Actions
+/// that were never tried in a state keep the table's `initial` value: start it high to have them tried.
 template <std::floating_point S = double, ActionChoice Choice = EpsilonGreedy>
 class PrioritizedSweepingAgent : public detail::ValueAgent<Tabular<S>, Choice> {
   using Base = detail::ValueAgent<Tabular<S>, Choice>;

@@ -11,9 +11,8 @@
 namespace valence {
 
 /// Q-learning (Watkins 1989; Sutton and Barto 2018, equation 6.8): Q(s, a) moves towards r + discount max Q(s', .), so
-/// it
-/// learns about the greedy policy whatever the behaviour does. Over a table, or by semi-gradient over any other model
-/// with an output an action.
+/// it learns about the greedy policy whatever the behaviour does. Over a table, or by semi-gradient over any other
+/// model with an output an action.
 ///
 ///     QLearning agent{Tabular{10, 2}, EpsilonGreedy{0.1}, {.step_size = 0.5, .discount = 0.99}};
 ///     QLearning agent{Linear{TileCoding{{-1.2, -0.07}, {0.6, 0.07}}, 3}, EpsilonGreedy{0.1}, {.step_size = 0.5 / 8}};

@@ -15,8 +15,7 @@
 namespace valence {
 
 /// Sarsa (Rummery and Niranjan 1994; Sutton and Barto 2018, equation 6.7): Q(s, a) moves towards r + discount Q(s',
-/// a'),
-/// with the action a' that is taken next. `learn` chooses a', from the values before they move, and the next `act`
+/// a'), with the action a' that is taken next. `learn` chooses a', from the values before they move, and the next `act`
 /// returns it.
 template <Approximator F, ActionChoice Choice = EpsilonGreedy>
 class Sarsa : public detail::ValueAgent<F, Choice> {

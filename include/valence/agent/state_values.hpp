@@ -118,8 +118,7 @@ class StateValues {
   }
 
   /// Calls visit(i, d) for each parameter i that output `o` of the state looked at depends on, d being its derivative.
-  /// An
-  /// index may come twice; the parts add.
+  /// An index may come twice; the parts add.
   template <class Visit>
   void each(const Learned<F>& f, int o, Visit&& visit) {
     if constexpr (is_table<F>) {

@@ -15,8 +15,7 @@
 namespace valence {
 
 /// What is believed of the mean reward of one arm. `update(reward)` conditions on one reward, `sample(rng)` draws a
-/// mean
-/// from the belief, `mean()` is its expectation, and `check()` throws if it is no belief.
+/// mean from the belief, `mean()` is its expectation, and `check()` throws if it is no belief.
 template <class P>
 concept RewardPosterior = std::copyable<P> && requires(P belief, const P& known, double reward, Rng& rng) {
   belief.update(reward);
@@ -131,8 +130,7 @@ std::vector<P> beliefs(int arms, const P& prior) {
 }  // namespace detail
 
 /// Thompson sampling (Thompson 1933; Chapelle and Li 2011, algorithm 1): draws a mean for each arm from what is
-/// believed
-/// of it, and pulls the arm of the largest.
+/// believed of it, and pulls the arm of the largest.
 ///
 ///     Thompson agent{10, BetaPosterior{}};
 template <RewardPosterior Posterior = BetaPosterior>

@@ -20,8 +20,7 @@
 #include "valence/mdp/step.hpp"
 
 /// The loop between an agent and an environment: act, step, learn. `train` runs it; `Run` is the same loop as an
-/// object,
-/// which can be saved in the middle of an episode.
+/// object, which can be saved in the middle of an episode.
 namespace valence {
 
 /// An episode that ended, or the part so far of the one that is played.
@@ -281,10 +280,8 @@ class Run {
 ///
 /// Callbacks take a `const Episode&`, when one ends, or a `const ProgressEvent&`, every 1024 steps and at the end; they
 /// return nothing or whether to go on. The environment and the agent draw from streams of their own; `rng` gives the
-/// one
-/// output that these are split by, so that a second call plays something else. Rewards that aren't finite throw
-/// `Error`,
-/// as do limits out of range and an agent with another number of actions than the environment.
+/// one output that these are split by, so that a second call plays something else. Rewards that aren't finite throw
+/// `Error`, as do limits out of range and an agent with another number of actions than the environment.
 template <class AgentType, class E, class... Callbacks>
 TrainingLog train(AgentType& agent, E env, const TrainOptions& options, Rng& rng, Callbacks&&... callbacks) {
   explain_environment<E>();

@@ -15,8 +15,7 @@
 #include "valence/core/random.hpp"
 
 /// Optimism in the face of uncertainty: the indices of UCB1 and KL-UCB as functions, and the agent that pulls the arm
-/// of
-/// the largest index.
+/// of the largest index.
 namespace valence {
 
 namespace detail {
@@ -49,8 +48,7 @@ inline double bernoulli_kl_upper_bound(double mean, double divergence) {
   if (mean == 1 || divergence == 0) return mean;
   // In u = -log(1 - q) the divergence is convex and nearly straight, so Newton's method from above falls monotonically
   // onto the solution. Above it lie two bounds: from KL = integral_p^q (x - p) / (x (1 - x)) dx, with the largest of
-  // the
-  // denominators in its place; and, for q close to 1, from log(p / q) >= log p.
+  // the denominators in its place; and, for q close to 1, from log(p / q) >= log p.
   double bound = mean + std::sqrt(2 * divergence * (mean < 0.5 ? 0.25 : mean * (1 - mean)));
   if (bound < 0.5) bound = mean + std::sqrt(2 * divergence * bound * (1 - bound));
   const double log_mean = mean > 0 ? std::log(mean) : 0;
@@ -75,8 +73,7 @@ inline double ucb1_index(double mean, double pulls, double time, double explorat
 }
 
 /// The index of KL-UCB for rewards in [0, 1]: the largest q with pulls KL(mean, q) <= ln(time) + c ln(ln(time)), KL
-/// that
-/// of Bernoulli distributions (Garivier and Cappé 2011, algorithm 1; the theorem has c = 3, the authors use 0).
+/// that of Bernoulli distributions (Garivier and Cappé 2011, algorithm 1; the theorem has c = 3, the authors use 0).
 inline double kl_ucb_index(double mean, double pulls, double time, double c = 0) {
   detail::check_index("kl_ucb_index", mean, pulls, time);
   check_range("kl_ucb_index", "c", c, 0, (std::numeric_limits<double>::max)());

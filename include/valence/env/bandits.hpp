@@ -19,8 +19,7 @@
 
 /// Bandits: environments whose episodes have one step. Each can be played as an `Environment` (`reset`, `step`), or
 /// directly: `pull(arm, rng)` draws a reward, and `mean(arm)` is what it is on average, which a learner must not look
-/// at
-/// and a regret is counted by.
+/// at and a regret is counted by.
 namespace valence {
 
 /// Arms 0 .. arms() - 1 with known means.
@@ -116,8 +115,7 @@ class GaussianBandit {
     if (standard_deviation < 0) fail("GaussianBandit", "standard_deviation is {}; expected >= 0", standard_deviation);
   }
   /// The testbed of Sutton and Barto (2018, section 2.3): means and rewards of unit variance, means around 0. One
-  /// output
-  /// an arm. Throws if `arms` < 1.
+  /// output an arm. Throws if `arms` < 1.
   static GaussianBandit random(int arms, Rng& rng) {
     check_positive("GaussianBandit::random", "arms", arms);
     std::vector<double> means(static_cast<std::size_t>(arms));

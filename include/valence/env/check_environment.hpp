@@ -420,14 +420,11 @@ class EnvironmentChecker {
 }  // namespace detail
 
 /// Plays a user's environment with random actions and says in words what is wrong with it: spaces that are empty or out
-/// of
-/// order; states that are not finite, of another size, or outside of `states()`; rewards that are not finite; both
-/// flags
-/// at once; legal actions that throw; randomness from elsewhere than the generator; copies that are not snapshots; a
-/// reset that keeps something; an archive that misses a field; for enumerable environments, outcomes that don't sum to
-/// 1
-/// or don't list what `step` does. A problem that stops play hides those after it. Notes say what is allowed but often
-/// not meant, such as episodes that never end. The environment itself isn't changed.
+/// of order; states that are not finite, of another size, or outside of `states()`; rewards that are not finite; both
+/// flags at once; legal actions that throw; randomness from elsewhere than the generator; copies that are not
+/// snapshots; a reset that keeps something; an archive that misses a field; for enumerable environments, outcomes that
+/// don't sum to 1 or don't list what `step` does. A problem that stops play hides those after it. Notes say what is
+/// allowed but often not meant, such as episodes that never end. The environment itself isn't changed.
 ///
 ///     Rng rng{1};
 ///     for (const auto& problem : check_environment(MyWorld{}, rng).problems) fmt::print("{}\n", problem);

@@ -8,8 +8,7 @@
 namespace valence {
 
 /// What wrappers share: the environment inside, and everything about it that they leave as it is. A wrapper derives
-/// from
-/// it and says again what it changes. `inner().env` reaches the environment itself.
+/// from it and says again what it changes. `inner().env` reaches the environment itself.
 template <Environment E>
 struct Wrapper {
   using State = typename E::State;

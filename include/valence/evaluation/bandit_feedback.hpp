@@ -24,8 +24,7 @@ struct BanditSituation {
 };
 
 /// Logged bandit feedback: in each round a situation, the action that was taken, what it paid, and with what
-/// probability
-/// the logging policy took it. One entry a round in every column.
+/// probability the logging policy took it. One entry a round in every column.
 struct LoggedBandit {
   int actions = 0;                         ///< actions are 0 .. actions - 1
   std::vector<int> action = {};            ///< that was taken
@@ -92,9 +91,8 @@ struct PositionPolicy {
 };
 
 /// The policy that a log shows, position by position: how often each action was taken. It estimates the logging
-/// policy's
-/// mean over the rounds without bias, also where that policy changed in the course of the log. A position without
-/// rounds gets zeros.
+/// policy's mean over the rounds without bias, also where that policy changed in the course of the log. A position
+/// without rounds gets zeros.
 inline PositionPolicy action_frequencies(const LoggedBandit& log) {
   check_log("action_frequencies", log);
   Matrix<double> table = Matrix<double>::Zero(log.actions, log.positions());
@@ -107,8 +105,7 @@ inline PositionPolicy action_frequencies(const LoggedBandit& log) {
 /// The mean logged propensity of each action and position, scaled to sum to 1 in each position: smoother than
 /// `action_frequencies`, and the same where the logging policy was constant. Where it changed, an action is seen mostly
 /// when it was likely, so these means are too large (their sums before scaling, much above 1, tell) and the result
-/// leans
-/// towards the actions whose probability moved most. Actions that were never taken get 0.
+/// leans towards the actions whose probability moved most. Actions that were never taken get 0.
 inline PositionPolicy mean_propensities(const LoggedBandit& log) {
   check_log("mean_propensities", log);
   Matrix<double> sum = Matrix<double>::Zero(log.actions, log.positions()), count = sum;

@@ -26,8 +26,7 @@
 ///
 /// Every estimator here is a ratio of two means over the rounds, mean(numerator) / mean(denominator), and an estimate
 /// keeps both columns. So one formula gives the standard error of all, and one resampling their bootstrap, which
-/// redraws
-/// rounds and computes the whole ratio anew (pitfall O1).
+/// redraws rounds and computes the whole ratio anew (pitfall O1).
 namespace valence {
 
 /// What each estimator sees, one entry a round.
@@ -39,8 +38,7 @@ struct OffPolicyColumns {
 };
 
 /// (sum w)^2 / sum w^2: so many rounds without weights would say as much (Kish 1965). Between 1 and the number of
-/// rounds.
-/// Throws if the weights are empty, negative, not finite or all 0.
+/// rounds. Throws if the weights are empty, negative, not finite or all 0.
 inline double effective_sample_size(std::span<const double> weights) {
   check_range("effective_sample_size", "weights", weights, 0, (std::numeric_limits<double>::max)());
   double largest = 0;
@@ -92,8 +90,7 @@ inline PolicyEstimate completed(PolicyEstimate estimate) {
 }  // namespace detail
 
 /// The normal interval of an estimate, by linearisation and with Student's quantile. It treats the reward model as
-/// fixed.
-/// At least two rounds.
+/// fixed. At least two rounds.
 inline Interval normal_interval(const PolicyEstimate& estimate, double level = 0.95) {
   return mean_interval(detail::influence(estimate), level);
 }
@@ -133,8 +130,7 @@ inline PolicyEstimate on_policy_estimate(const LoggedBandit& log) {
 // --- Reward models. ---
 
 /// Predicts the mean reward of an action in a situation. `round` is the row of the log that the situation is of, so
-/// that
-/// a model can leave out of a prediction what it learnt from that row.
+/// that a model can leave out of a prediction what it learnt from that row.
 template <class Q>
 concept RewardModel = requires(const Q& q, const BanditSituation& situation, int action, std::size_t round) {
   { q(situation, action, round) } -> std::convertible_to<double>;
@@ -246,8 +242,7 @@ class LinearRewards {
   }
 
   /// The prediction of the fold that did not learn from `round`. Throws for an action that is not there and a context
-  /// of
-  /// another size.
+  /// of another size.
   double operator()(const BanditSituation& situation, int action, std::size_t round) const {
     const std::size_t fold = round % means_.size();
     const Matrix<double>& theta = coefficients_[fold];
@@ -272,14 +267,12 @@ struct ImportanceOptions {
   double clip =
       std::numeric_limits<double>::infinity();  ///< larger weights are cut to this; > 0. Less variance, some bias
   /// Weights that were estimated some other way, an entry a round: target over logging probability of the logged
-  /// action.
-  /// They are used as they are: the target's probability is in them already (pitfall O4). Empty: computed.
+  /// action. They are used as they are: the target's probability is in them already (pitfall O4). Empty: computed.
   std::span<const double> ratio = {};
 };
 
 /// Inverse propensity scoring, mean(w r) (Horvitz and Thompson 1952): unbiased if every action that the target policy
-/// may
-/// take was possible in the log.
+/// may take was possible in the log.
 struct Ips {
   double clip = std::numeric_limits<double>::infinity();  ///< see `ImportanceOptions`
   std::span<const double> ratio = {};                     ///< see `ImportanceOptions`
@@ -344,8 +337,7 @@ template <class Q>
 DoublyRobust(Q, double, std::span<const double>) -> DoublyRobust<Q>;
 
 /// What `evaluate` takes: `terms` fills numerator and denominator of each round. It may have `weights()` (then it is
-/// given
-/// importance weights) and `q` (then what q says).
+/// given importance weights) and `q` (then what q says).
 template <class E>
 concept OffPolicyEstimator = requires(const E& e, const OffPolicyColumns& in, std::span<double> out) {
   { e.name() } -> std::convertible_to<std::string>;
@@ -420,14 +412,11 @@ PolicyEstimate off_policy_estimate(const LoggedBandit& log, const Matrix<double>
 
 /// Estimates the mean reward that `policy` would have had, from the log of another, by each of the estimators. `policy`
 /// writes the probabilities of all actions in a situation, `policy(situation, std::span<double> out)`; they must sum to
-/// 1
-/// within 1e-8. One entry an estimator, in order.
+/// 1 within 1e-8. One entry an estimator, in order.
 ///
 /// Throws `Error`, with the row, for a log that is not in order, fewer than two rounds, probabilities that are none,
-/// and a
-/// reward model that is not finite; and, for estimators with weights, where no logged action is possible under
-/// `policy`:
-/// "no overlap" (pitfall O3).
+/// and a reward model that is not finite; and, for estimators with weights, where no logged action is possible under
+/// `policy`: "no overlap" (pitfall O3).
 ///
 ///     for (auto& e : evaluate(log, policy, Ips{}, Snips{}, DoublyRobust{RewardTable(log)}))
 ///       fmt::print("{:10} {:.5f}  [{:.5f}, {:.5f}]\n", e.name, e.value, e.lower, e.upper);

@@ -25,8 +25,7 @@ struct Replay {
 /// the agent chooses; where it chooses what was logged, it is paid what was logged and learns, and all other rounds are
 /// as if they had never been. If the logging policy was uniform and rounds are independent, the kept rounds are
 /// distributed as if the agent had played, so their mean is unbiased for its reward; about rounds / actions are kept.
-/// An
-/// agent with contexts is given the log's. Positions are not told apart.
+/// An agent with contexts is given the log's. Positions are not told apart.
 ///
 /// Throws `Error`, with the row, for a log that is not in order or whose propensities are not all 1 / actions (to a
 /// millionth, relative), and where no round was kept. The agent has learnt from the rounds before a later error of its

@@ -122,8 +122,7 @@ inline LoggedBandit read_bandit_feedback(CsvReader reader, const BanditFeedbackO
 }  // namespace detail
 
 /// Reads logged bandit feedback from a CSV file such as Open Bandit's: the action that was taken, its position (if
-/// there
-/// is the column; kept as the file counts), the reward, the probability with which this action was taken, and the
+/// there is the column; kept as the file counts), the reward, the probability with which this action was taken, and the
 /// context. A probability outside of (0, 1], a negative or missing action, a cell that is no finite number: an `Error`
 /// with line, column and what was seen.
 inline LoggedBandit load_bandit_feedback(const std::filesystem::path& path, const BanditFeedbackOptions& options = {}) {

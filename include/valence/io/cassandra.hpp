@@ -24,10 +24,10 @@
 #include "valence/mdp/finite_mdp.hpp"
 
 /// Cassandra's text format of Markov decision processes (pomdp.org/code/pomdp-file-spec.html, -grammar.html): a
-/// preamble
-/// of `discount:`, `values:` (reward or cost), `states:` and `actions:` (a number, or names), an optional `start:`, and
-/// lines `T: action : state : next p`, `R: action : state : next : * r`, where `*` stands for all and later lines win.
-/// A file with observations is partially observable and refused. For models of up to 2^24 states x actions.
+/// preamble of `discount:`, `values:` (reward or cost), `states:` and `actions:` (a number, or names), an optional
+/// `start:`, and lines `T: action : state : next p`, `R: action : state : next : * r`, where `*` stands for all and
+/// later lines win. A file with observations is partially observable and refused. For models of up to 2^24 states x
+/// actions.
 namespace valence {
 
 namespace detail {
@@ -492,9 +492,8 @@ inline ModelFile parse_cassandra(std::string_view text, const ModelFileOptions& 
 
 /// Writes a model in Cassandra's format, atomically. The format has no terminal states: they get loops without reward,
 /// which `load_cassandra(path, {.absorbing_are_terminal = true})` takes back; the model is then the same to the last
-/// bit.
-/// Throws `Error` for what the format can't hold: actions that aren't available everywhere, names that aren't letters,
-/// digits, '_' and '-', a model without discount. Labels are left out.
+/// bit. Throws `Error` for what the format can't hold: actions that aren't available everywhere, names that aren't
+/// letters, digits, '_' and '-', a model without discount. Labels are left out.
 inline void save_cassandra(const ModelFile& model, const std::filesystem::path& path) {
   constexpr auto where = "save_cassandra";
   const FiniteMdp<double>& mdp = model.mdp;

@@ -14,9 +14,8 @@
 #include "valence/io/text.hpp"
 
 /// Storm's DRN: one text file with the whole model (stormchecker.org/documentation/background/drn.html). Read are
-/// Markov
-/// decision processes and chains (`@type: MDP`, `DTMC`) of plain numbers; parameters, placeholders, intervals, partial
-/// observation and continuous time are refused by name. PRISM writes the format too.
+/// Markov decision processes and chains (`@type: MDP`, `DTMC`) of plain numbers; parameters, placeholders, intervals,
+/// partial observation and continuous time are refused by name. PRISM writes the format too.
 namespace valence {
 
 namespace detail {

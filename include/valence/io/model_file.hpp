@@ -421,8 +421,8 @@ inline ModelFile ModelTable::finish(const ModelFileOptions& options) && {
   std::vector<std::string> action_names;
   choose_actions(options.actions_by_name, action_names);
   if (options.actions_by_name) {
-    // Choices moved within their states, and entries must follow: as pieces again.
-    // (`begin` still says where each begins; ends are found by the order of the begins.)
+    // Choices moved within their states, and entries must follow: as pieces again. (`begin` still says where each
+    // begins; ends are found by the order of the begins.)
     std::vector<std::uint32_t> begins;
     for (const Choice& choice : choices) begins.push_back(choice.begin);
     std::sort(begins.begin(), begins.end());

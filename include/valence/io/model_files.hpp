@@ -15,8 +15,7 @@ namespace valence {
 
 /// Reads a model from a file of any of the formats that valence knows, told by its content and not by its name: PRISM's
 /// and Storm's `.tra` (io/prism.hpp), DRN (io/drn.hpp), Cassandra's (io/cassandra.hpp). What begins like none of them
-/// is
-/// an `Error`.
+/// is an `Error`.
 ///
 ///     const ModelFile file = load_mdp("two_dice.tra", {.goal = "done"});
 ///     const auto solution = value_iteration(file.mdp, {.discount = 1});

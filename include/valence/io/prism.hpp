@@ -29,12 +29,10 @@
 ///
 /// PRISM's `.tra` (prismmodelchecker.org/manual/Appendices/ExplicitModelFiles) begins with counts: `states choices
 /// transitions` and rows `state choice next probability [action]` for a Markov decision process, `states transitions`
-/// and
-/// rows `state next probability [action]` for a Markov chain, which becomes a model of one action. Storm's begins with
-/// a
-/// word, `mdp` or `dtmc`, and has the same rows; its labels and rewards differ too. Which of them a file is, its first
-/// line tells, and each count is held against what follows: nothing is guessed. Rows may come in any order; rows of the
-/// same transition add up.
+/// and rows `state next probability [action]` for a Markov chain, which becomes a model of one action. Storm's begins
+/// with a word, `mdp` or `dtmc`, and has the same rows; its labels and rewards differ too. Which of them a file is, its
+/// first line tells, and each count is held against what follows: nothing is guessed. Rows may come in any order; rows
+/// of the same transition add up.
 ///
 /// A state's reward is earned by every action in it, a transition's where that happens; both count as the model
 /// checkers' expected rewards do. States labelled "init" share the initial probability.
@@ -372,8 +370,7 @@ inline std::optional<ModelLines> open_companion(std::string_view where, const st
 }  // namespace detail
 
 /// Reads `path`, a `.tra` of PRISM or Storm, and the files beside it: those that `options` names, or that lie there
-/// under
-/// the same name. Errors name file and line.
+/// under the same name. Errors name file and line.
 inline ModelFile load_prism(const std::filesystem::path& path, const ModelFileOptions& options = {}) {
   constexpr auto where = "load_prism";
   const auto beside = [&](const std::filesystem::path& asked, std::initializer_list<const char*> endings) {
@@ -467,13 +464,11 @@ inline std::vector<ModelLabel> labels_to_write(const ModelFile& model) {
 }  // namespace detail
 
 /// Writes a model in PRISM's form: `path` with the endings `.tra`, `.lab`, `.trew` and, where states have names,
-/// `.sta`,
-/// each atomically. Choices are numbered like actions, so where an action isn't available a number is left out. A
-/// terminal state gets a loop without reward and the label "terminal"; `load_prism(path, {.goal = "terminal"})` gives
-/// back
-/// the same model to the last bit. All rewards go to `.trew`. Throws `Error` for what the format can't hold: names with
-/// blanks, an initial distribution that isn't uniform over some states; and where a `.srew`, `.rews`, `.rewt` or `.sta`
-/// of another model lies beside, which would be read with this one.
+/// `.sta`, each atomically. Choices are numbered like actions, so where an action isn't available a number is left out.
+/// A terminal state gets a loop without reward and the label "terminal"; `load_prism(path, {.goal = "terminal"})` gives
+/// back the same model to the last bit. All rewards go to `.trew`. Throws `Error` for what the format can't hold: names
+/// with blanks, an initial distribution that isn't uniform over some states; and where a `.srew`, `.rews`, `.rewt` or
+/// `.sta` of another model lies beside, which would be read with this one.
 inline void save_prism(const ModelFile& model, const std::filesystem::path& path) {
   constexpr auto where = "save_prism";
   const FiniteMdp<double>& mdp = model.mdp;

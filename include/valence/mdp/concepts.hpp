@@ -49,8 +49,7 @@ concept SingleReward = Environment<E> && requires(E env, const typename E::Actio
 /// Counts its states and lists what may happen, so that it can be planned in exactly: `states()` and `actions()` are
 /// `Discrete`, states and actions integers below them, and `outcomes(state, action)` gives a range of `Outcome<int>`
 /// whose probabilities sum to 1 (the same successor may occur several times). `reset` and `step` must draw from the
-/// same
-/// distributions. `FiniteMdp{env}` is its model.
+/// same distributions. `FiniteMdp{env}` is its model.
 template <class E>
 concept EnumerableEnvironment = requires(const E env, int state, int action) {
   { env.states() } -> std::convertible_to<Discrete>;

@@ -254,8 +254,7 @@ concept TellsLogProbs = requires(const Policy& policy, const State& s, const Act
 
 /// Plays episodes in a copy of `env` and records them. `policy` is a function `(state, rng) -> action`, or has
 /// `sample(state, rng)`; where it has `log_prob(state, action)` too, that is recorded. The last episode may be cut off
-/// by
-/// `options.steps`, others by `options.max_episode_steps`: their last transition is truncated.
+/// by `options.steps`, others by `options.max_episode_steps`: their last transition is truncated.
 template <class E, class Policy>
 auto collect(E env, const Policy& policy, const CollectOptions& options, Rng& rng) {
   explain_environment<E>();

@@ -16,14 +16,12 @@
 #include "valence/mdp/finite_mdp.hpp"
 
 /// Finite models estimated from transitions: counts, the model of maximum likelihood, and the Dirichlet posterior of
-/// the
-/// transition probabilities with its mean and its samples.
+/// the transition probabilities with its mean and its samples.
 namespace valence {
 
 /// How often each action led from each state to each other, and what it earned: all that the estimators read.
-/// Transitions
-/// that terminated lead to an end of their own, also where their last state is played on from elsewhere; truncated ones
-/// count like any other.
+/// Transitions that terminated lead to an end of their own, also where their last state is played on from elsewhere;
+/// truncated ones count like any other.
 ///
 ///     TransitionCounts counts{16, 4};
 ///     counts.add(data);
@@ -227,8 +225,7 @@ FiniteMdp<double> estimated_model(const TransitionCounts& counts, const Estimate
 /// The model under which the transitions were most likely: P(s' | s, a) is how often s' followed, over how often a was
 /// taken in s; rewards are the pairs' means, the initial distribution the share of episodes that began in a state (none
 /// where no episode was counted). A state that was only ever an end is terminal. Where transitions terminated in a
-/// state
-/// that was also played on from, they lead to one terminal state more, at index `counts.states()`.
+/// state that was also played on from, they lead to one terminal state more, at index `counts.states()`.
 inline FiniteMdp<double> maximum_likelihood(const TransitionCounts& counts,
                                             const MaximumLikelihoodOptions& options = {}) {
   constexpr auto where = "maximum_likelihood";
@@ -263,11 +260,10 @@ inline FiniteMdp<double> maximum_likelihood(const TransitionCounts& counts,
 }
 
 /// The posterior of the transition probabilities: each row is Dirichlet with parameters `concentration` + counts, over
-/// all
-/// states of the model (the end that transitions led to by terminating included), independent of the others. Rewards
-/// are
-/// the pairs' means; terminal states and the initial distribution are those of `maximum_likelihood`. Rows are full, so
-/// this is for models of a few thousand states. (Strens 2000, "A Bayesian framework for reinforcement learning".)
+/// all states of the model (the end that transitions led to by terminating included), independent of the others.
+/// Rewards are the pairs' means; terminal states and the initial distribution are those of `maximum_likelihood`. Rows
+/// are full, so this is for models of a few thousand states. (Strens 2000, "A Bayesian framework for reinforcement
+/// learning".)
 class DirichletPosterior {
  public:
   explicit DirichletPosterior(TransitionCounts counts, const DirichletOptions& options = {})

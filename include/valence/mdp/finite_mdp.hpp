@@ -132,8 +132,7 @@ class FiniteMdp {
 
   /// From an environment that lists its outcomes. A state that is only entered by outcomes that terminate (and in which
   /// no episode begins) is terminal. Where an outcome terminates in a state that is also played on from, it leads to
-  /// one
-  /// terminal state more instead, at index `env.states().n`.
+  /// one terminal state more instead, at index `env.states().n`.
   template <EnumerableEnvironment E>
   explicit FiniteMdp(const E& env) : FiniteMdp(from_environment(env)) {}
 
@@ -466,8 +465,7 @@ class FiniteMdp {
   }
 
   /// Gives the entries ~next of outcomes that terminate their state: `next` where that is terminal, else the state
-  /// after
-  /// the last; and takes the rows of terminal states away.
+  /// after the last; and takes the rows of terminal states away.
   static void settle_ends(ModelColumns<S>& c, std::vector<double>& entry_reward) {
     const std::size_t rows = index(c.states) * index(c.actions);
     std::size_t write = 0, read = 0;

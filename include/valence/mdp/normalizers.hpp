@@ -98,8 +98,7 @@ class RewardNormalizer {
   bool frozen = false;
 
   /// The reward of one transition of `lane`, scaled; `done`: its episode ended with it. Throws `Error` for a reward
-  /// that
-  /// isn't finite, before anything is changed.
+  /// that isn't finite, before anything is changed.
   double operator()(double reward, bool done, std::size_t lane = 0) {
     check_finite("RewardNormalizer", "reward", reward);
     if (lane >= return_.size()) fail("RewardNormalizer", "lane is {}; expected less than {}", lane, return_.size());

@@ -78,9 +78,8 @@ Change optimality_range(const M& model, const typename M::Scalar* v, typename M:
 }
 
 /// The same for compressed rows, whose entries lie in the order in which the sweep wants them: one pass over the
-/// arrays.
-/// `width` is the number of entries of every row, or 0 where rows differ. `ahead`: fetch what the states to come will
-/// gather, which pays once the values are larger than the second-level cache.
+/// arrays. `width` is the number of entries of every row, or 0 where rows differ. `ahead`: fetch what the states to
+/// come will gather, which pays once the values are larger than the second-level cache.
 template <int width, bool ahead, class S>
 Change compressed_range(const FiniteMdp<S>& model, const S* v, S discount, S* out, int* policy, int first, int last) {
   const ModelColumns<S>& c = model.columns();
@@ -238,9 +237,8 @@ struct BellmanOptions {
 
 /// One sweep of value iteration: `out(s) = max_a r(s, a) + discount sum_s' P(s' | s, a) v(s')`, all from the old `v`
 /// (Jacobi). `policy`, if not empty, gets the maximising action, the first of equals, and -1 in terminal states.
-/// Allocates
-/// nothing that grows with the states. Throws `Error` for sizes that don't fit, a `v` that isn't finite, and `out` that
-/// is `v`.
+/// Allocates nothing that grows with the states. Throws `Error` for sizes that don't fit, a `v` that isn't finite, and
+/// `out` that is `v`.
 template <FiniteModel M>
 Change bellman_optimality(const M& model, std::span<const typename M::Scalar> v, std::span<typename M::Scalar> out,
                           std::span<int> policy = {}, const BellmanOptions& options = {}) {

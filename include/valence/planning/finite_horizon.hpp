@@ -82,12 +82,10 @@ FiniteHorizonSolution<typename M::Scalar> recurse_backwards(std::size_t horizon,
 
 /// Backward induction over `horizon` >= 1 steps (Bellman 1957; Puterman 1994, section 4.5): v_t(s) = max_a r(s, a) +
 /// discount sum_s' P(s' | s, a) v_{t+1}(s'), from v_horizon = `final_value`, an entry a state, or 0 where it is empty.
-/// A
-/// terminal state is worth 0 at every step. Exact to rounding. The first of equally good actions is taken.
+/// A terminal state is worth 0 at every step. Exact to rounding. The first of equally good actions is taken.
 ///
 /// Stops early, with `converged` false, where `progress` returns false. Throws `Error` for a horizon of 0, options out
-/// of
-/// range and values that aren't finite.
+/// of range and values that aren't finite.
 template <FiniteModel M>
 FiniteHorizonSolution<typename M::Scalar> finite_horizon(const M& model, std::size_t horizon,
                                                          std::span<const typename M::Scalar> final_value,

@@ -150,8 +150,7 @@ class IntervalSweeps {
 
   /// Makes bounds of any start, lower and upper the same, for a discount below 1: if no entry of T v - v is above c
   /// then T (v + c / (1 - discount)) is below v + c / (1 - discount), which is therefore an upper bound; the lower one
-  /// in
-  /// the same way. With terminal states, whose change is 0, c isn't taken to be below 0.
+  /// in the same way. With terminal states, whose change is 0, c isn't taken to be below 0.
   void bound_by_change(std::string_view where) {
     constexpr double infinity = std::numeric_limits<double>::infinity();
     const bool all = order_.size() == choice_.size();
@@ -337,12 +336,10 @@ IntervalSolution<typename M::Scalar> total_reward_bounds(std::string_view where,
 }  // namespace detail
 
 /// Optimal values between certified bounds (interval iteration: Haddad & Monmege 2018; Baier, Klein, Leuschner, Parker
-/// &
-/// Wunderlich 2017), so that a tolerance is a guarantee: the exact value of every state is between `lower` and `upper`,
-/// the rounding of every operation included (each backup is widened by a bound of its own rounding, see
+/// & Wunderlich 2017), so that a tolerance is a guarantee: the exact value of every state is between `lower` and
+/// `upper`, the rounding of every operation included (each backup is widened by a bound of its own rounding, see
 /// `detail::bounded_backup`), and `policy` is worth at least `lower`. Computed in double whatever the model's scalar
-/// is;
-/// exact means of the model whose numbers are those stored, each row of probabilities divided by its sum.
+/// is; exact means of the model whose numbers are those stored, each row of probabilities divided by its sum.
 ///
 /// With a discount below 1, value iteration supplies the first bounds, and sweeps with counted rounding narrow them.
 /// With discount 1 the model must be episodic (`check_episodic`, which names the state that is in the way); end

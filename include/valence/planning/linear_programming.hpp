@@ -19,8 +19,7 @@
 namespace valence {
 
 /// `discount` in [0, 1); `tolerance` > 0 is what `bound` is compared with, `max_iterations` >= 1 the number of pivots
-/// at
-/// most.
+/// at most.
 struct LinearProgrammingOptions {
   double discount = 0.99, tolerance = 1e-8;
   std::size_t max_iterations = 1'000'000;
@@ -87,17 +86,14 @@ class PolicyBasis {
 
 /// The linear program of a model (d'Epenoux 1963; Puterman 1994, section 6.9): minimise sum_s initial(s) v(s) such that
 /// v(s) >= r(s, a) + discount sum_s' P(s' | s, a) v(s') for all pairs; and its dual, maximise sum_sa x(s, a) r(s, a)
-/// over
-/// the occupancies x. Solved by the simplex method on the dual with Dantzig's rule, whose bases are policies: each
-/// pivot
-/// switches the one action of largest reduced cost (the first of equals). It takes at most
-/// O(states x actions / (1 - discount) x log(states / (1 - discount))) pivots (Ye 2011, theorem 1).
+/// over the occupancies x. Solved by the simplex method on the dual with Dantzig's rule, whose bases are policies: each
+/// pivot switches the one action of largest reduced cost (the first of equals). It takes at most O(states x actions /
+/// (1 - discount) x log(states / (1 - discount))) pivots (Ye 2011, theorem 1).
 ///
 /// Initial is the model's own distribution, or the uniform one where it has none. `iterations` counts pivots,
-/// `residual`
-/// is the largest |T v - v|, `bound` = residual / (1 - discount). The inverse of the basis is dense: states^2 doubles
-/// of
-/// memory, and O(states^2) work a pivot, O(states^3) to begin and to end. Everything is computed in double.
+/// `residual` is the largest |T v - v|, `bound` = residual / (1 - discount). The inverse of the basis is dense:
+/// states^2 doubles of memory, and O(states^2) work a pivot, O(states^3) to begin and to end. Everything is computed in
+/// double.
 ///
 /// Stops early, with `converged` false, at `max_iterations` and where `progress` returns false. Throws `Error` for
 /// options out of range.

@@ -30,8 +30,7 @@ struct OccupancyOptions {
 namespace detail {
 
 /// Gaussian elimination without exchanging rows, which is stable for the two kinds of matrices here: diagonally
-/// dominant
-/// ones, I - discount P, and positive definite ones. (Golub & Van Loan 2013, sections 4.1 and 4.2.)
+/// dominant ones, I - discount P, and positive definite ones. (Golub & Van Loan 2013, sections 4.1 and 4.2.)
 class Elimination {
  public:
   explicit Elimination(Matrix<double> a) : lu_(std::move(a)) {
@@ -81,8 +80,7 @@ Vector<double> push_forward(const M& model, const Matrix<typename M::Scalar>& po
 }
 
 /// The chain of a stochastic policy, by whatever is asked of it: (I - discount P_pi')^-1 x and (I - discount P_pi)^-1
-/// x.
-/// Eliminates where a dense matrix is cheap; else adds the powers up, until what is left of them is below 1e-17.
+/// x. Eliminates where a dense matrix is cheap; else adds the powers up, until what is left of them is below 1e-17.
 template <class M>
 class PolicyChain {
   using S = typename M::Scalar;
@@ -172,10 +170,9 @@ void check_occupancy(std::string_view where, std::string_view argument, const M&
 ///     mu(a, s) = d(s) policy(a, s),   d = (1 - discount) (I - discount P_policy')^-1 initial
 ///
 /// so that J = sum mu r / (1 - discount). With a horizon H, d is the mean of the first H state distributions weighted
-/// by
-/// discount^t: plainly their average with discount 1. It sums to 1, less what is spent in terminal states.
-/// `policy` is actions x states, column s a distribution over the actions available in s; terminal columns aren't read.
-/// Throws `Error` for a policy that isn't one, a model without `initial()`, and discount 1 without a horizon.
+/// by discount^t: plainly their average with discount 1. It sums to 1, less what is spent in terminal states. `policy`
+/// is actions x states, column s a distribution over the actions available in s; terminal columns aren't read. Throws
+/// `Error` for a policy that isn't one, a model without `initial()`, and discount 1 without a horizon.
 template <FiniteModel M>
 Matrix<typename M::Scalar> occupancy(const M& model, const Matrix<typename M::Scalar>& policy,
                                      const OccupancyOptions& options = {}) {
@@ -208,8 +205,7 @@ Matrix<typename M::Scalar> occupancy(const M& model, const Matrix<typename M::Sc
 }
 
 /// The policy that an occupancy belongs to: mu(a, s) / sum_a' mu(a', s); uniform over the available actions where the
-/// sum
-/// is 0, and 0 in terminal states. Actions x states.
+/// sum is 0, and 0 in terminal states. Actions x states.
 template <FiniteModel M>
 Matrix<typename M::Scalar> policy_from_occupancy(const M& model, const Matrix<typename M::Scalar>& mu) {
   using S = typename M::Scalar;
@@ -469,16 +465,14 @@ class FlowDual {
 }  // namespace detail
 
 /// `discount` in [0, 1); `tolerance` > 0 is the largest violation of the flow equations, `max_iterations` >= 1 the
-/// number
-/// of Newton steps at most.
+/// number of Newton steps at most.
 struct OccupancyDualOptions {
   double discount = 0.99, tolerance = 1e-10;
   std::size_t max_iterations = 200;
 };
 
 /// The best occupancy, and what certifies it: mu >= 0 satisfies the flow equations up to `stationarity`, so it is
-/// (nearly)
-/// an occupancy, worth `primal`; and nothing is worth more than `dual`.
+/// (nearly) an occupancy, worth `primal`; and nothing is worth more than `dual`.
 struct OccupancyDual {
   Matrix<double> mu = {};     ///< actions x states
   Vector<double> value = {};  ///< the multipliers of the flow equations, an entry a state: a regularised value function
@@ -497,10 +491,9 @@ struct OccupancyDual {
 /// and for the Kullback-Leibler divergence lambda log sum base exp(e / lambda) in place of the sum. Then mu = base
 /// f*'(e / lambda), exactly 0 where f says so. Damped Newton steps on the Hessian M' diag(base f*'') M / lambda, M =
 /// discount P - I, with a ridge of 1e-9 of its mean diagonal, for a lambda that falls to the one asked for; dense, for
-/// models of some hundreds of states. `base` is
-/// actions x states and sums to 1: the occupancy of some policy, or positive wherever it may be needed. As lambda grows
-/// mu
-/// goes to the base if that is an occupancy, as it falls to that of an optimal policy (in more steps).
+/// models of some hundreds of states. `base` is actions x states and sums to 1: the occupancy of some policy, or
+/// positive wherever it may be needed. As lambda grows mu goes to the base if that is an occupancy, as it falls to that
+/// of an optimal policy (in more steps).
 ///
 /// Throws `Error` for a terminal state (mu wouldn't sum to 1: give it a transition to itself, worth 0), a base that
 /// isn't a distribution over available pairs, and lambda not above 0.

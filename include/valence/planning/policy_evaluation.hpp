@@ -216,14 +216,13 @@ Solution<S> evaluate_process(std::string_view where, const FiniteMdp<S>& process
 
 /// The value of a deterministic policy by sweeps v <- r + discount P v from 0 (Puterman 1994, sections 5.2 and 6.6).
 /// `policy` has an action a state, those of terminal states not read. `iterations` counts sweeps, `residual` is the
-/// last
-/// one's largest change, and no value is further than `bound` from the exact one (in exact arithmetic).
+/// last one's largest change, and no value is further than `bound` from the exact one (in exact arithmetic).
 ///
 /// Below discount 1 the bound is MacQueen's, discount / (1 - discount) times half the span of the last change, and the
 /// result is moved to the middle of it. With discount 1 every state must come to a terminal one, or to a set without
 /// rewards that is never left, or it throws `Error` with the name of one that doesn't; sweeps that count steps come
-/// first
-/// there, and the bound is their count times the largest change (the weighted norm of Bertsekas and Tsitsiklis 1991).
+/// first there, and the bound is their count times the largest change (the weighted norm of Bertsekas and Tsitsiklis
+/// 1991).
 ///
 /// Stops early, with `converged` false, at `max_iterations`, where rounding keeps residuals from falling, and where
 /// `progress` returns false. Throws `Error` for options out of range and for a policy that doesn't fit.

@@ -33,8 +33,7 @@ struct PolicyIterationOptions {
 
 /// `discount` in [0, 1]; `tolerance` > 0 is the largest error of a value that is asked for, `backups` >= 1 the sweeps
 /// of an iteration, the one that improves the policy included; `max_iterations` >= 1 the number of improvements at
-/// most.
-/// `threads` as for `parallel_for`.
+/// most. `threads` as for `parallel_for`.
 struct ModifiedPolicyIterationOptions {
   double discount = 0.99, tolerance = 1e-6;
   std::size_t backups = 20, max_iterations = 100'000;
@@ -102,11 +101,9 @@ Change improve_policy(const M& model, const typename M::Scalar* v, typename M::S
 ///
 /// `start` is the first policy, an action a state, those of terminal states not read. With discount 1 it must be proper
 /// as for `policy_evaluation`, and the model episodic (`check_episodic`). `iterations` counts evaluations, `value` is
-/// that
-/// of `policy`, `residual` the largest |T v - v|. `bound` is residual / (1 - discount), rounding added. It is infinite
-/// with discount 1,
-/// where `converged` says that no action is better; the value is then the optimal one if `start` earns at least 0
-/// wherever one may stay for nothing, as the default start does.
+/// that of `policy`, `residual` the largest |T v - v|. `bound` is residual / (1 - discount), rounding added. It is
+/// infinite with discount 1, where `converged` says that no action is better; the value is then the optimal one if
+/// `start` earns at least 0 wherever one may stay for nothing, as the default start does.
 ///
 /// Stops early, with `converged` false, at `max_iterations` and where `progress` returns false. Throws `Error` for
 /// options out of range and for a policy that doesn't fit. For models of more than some thousand states without local
@@ -169,16 +166,14 @@ Solution<typename M::Scalar> policy_iteration(const M& model, const PolicyIterat
 
 /// Modified policy iteration (Puterman and Shin 1978; Puterman 1994, section 6.5): an improving sweep v <- max_a (r +
 /// discount P v), then `backups` - 1 sweeps v <- r + discount P v of the policy found, which are cheaper by the number
-/// of
-/// actions. With 1 backup it is value iteration; with as many as it takes (the sweeps of a policy end once they can't
-/// change the bound) policy iteration. `iterations` counts improvements, `residual` is the largest change of the last.
+/// of actions. With 1 backup it is value iteration; with as many as it takes (the sweeps of a policy end once they
+/// can't change the bound) policy iteration. `iterations` counts improvements, `residual` is the largest change of the
+/// last.
 ///
 /// Below discount 1 the bound is MacQueen's, discount / (1 - discount) times half the span of the last improvement's
 /// change, the result is moved to the middle of it, and no value is further than `bound`, which counts rounding, from
-/// the
-/// optimal one. With discount 1 the model must be episodic (`check_episodic`); the iteration starts below the value of
-/// a
-/// policy that ends, from where it can only rise to the optimal one, and ends when no value changes by more than
+/// the optimal one. With discount 1 the model must be episodic (`check_episodic`); the iteration starts below the value
+/// of a policy that ends, from where it can only rise to the optimal one, and ends when no value changes by more than
 /// `tolerance`, which proves nothing: `bound` is infinite.
 ///
 /// Stops early, with `converged` false, at `max_iterations`, where rounding keeps residuals from falling, and where

@@ -131,9 +131,8 @@ class StateQueue {
 ///
 /// `iterations` counts backups of one state, first (one of each state, for its error) and last (one sweep, for residual
 /// and policy) included. Below discount 1 no value is further than `bound` = discount / (1 - discount) x `residual`
-/// from
-/// the optimal one, in exact arithmetic. With discount 1 the model must be episodic (`check_episodic`), it ends when no
-/// error is above `tolerance`, which proves nothing, and `bound` is infinite.
+/// from the optimal one, in exact arithmetic. With discount 1 the model must be episodic (`check_episodic`), it ends
+/// when no error is above `tolerance`, which proves nothing, and `bound` is infinite.
 ///
 /// Stops early, with `converged` false, after `max_backups` and where `progress`, called once for as many backups as
 /// there are states, returns false. Throws `Error` for options out of range.

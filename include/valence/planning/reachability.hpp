@@ -16,8 +16,7 @@
 namespace valence {
 
 /// `extreme`: over all policies, the largest probability or the smallest. `tolerance` > 0 is the largest `bound` that
-/// is
-/// asked for, `max_iterations` >= 1 the number of sweeps at most.
+/// is asked for, `max_iterations` >= 1 the number of sweeps at most.
 struct ReachabilityOptions {
   Extreme extreme = Extreme::largest;
   double tolerance = 1e-6;
@@ -25,14 +24,11 @@ struct ReachabilityOptions {
 };
 
 /// The probability of ever reaching `goal`, a list of states, from each state, under the policy that makes it largest
-/// or
-/// smallest (Baier & Katoen 2008, section 10.6), between certified bounds (interval iteration: Haddad & Monmege 2018;
-/// rounding included, see `interval_iteration`). Probabilities of 0 and 1 are found from the graph and exact. For the
-/// largest, end components are collapsed, without which the upper bounds would not fall; for the smallest there are
-/// none
-/// left. `policy` attains the bounds: it reaches the goal with probability at least `lower` (at most `upper`), and
-/// surely
-/// where that is 1. It is -1 in terminal and in goal states. Rewards aren't read.
+/// or smallest (Baier & Katoen 2008, section 10.6), between certified bounds (interval iteration: Haddad & Monmege
+/// 2018; rounding included, see `interval_iteration`). Probabilities of 0 and 1 are found from the graph and exact. For
+/// the largest, end components are collapsed, without which the upper bounds would not fall; for the smallest there are
+/// none left. `policy` attains the bounds: it reaches the goal with probability at least `lower` (at most `upper`), and
+/// surely where that is 1. It is -1 in terminal and in goal states. Rewards aren't read.
 ///
 /// Throws `Error` for an empty goal and for states that don't exist.
 template <FiniteModel M>

@@ -48,9 +48,8 @@ struct RelativeValueIterationOptions {
 /// Relative value iteration for the average reward (White 1963; Puterman 1994, section 8.5.5): h <- h + step_size (T h
 /// -
 /// h), with T h = max_a (r + P h), less its entry of the reference state. At each sweep the best gain from any state,
-/// and
-/// that of the policy found if it has one recurrent class, lie between the smallest and the largest entry of T h - h
-/// (theorem 8.5.5): the gain is the middle of the two, `bound` half the distance.
+/// and that of the policy found if it has one recurrent class, lie between the smallest and the largest entry of T h -
+/// h (theorem 8.5.5): the gain is the middle of the two, `bound` half the distance.
 ///
 /// It converges where the best gain is the same from all states (every policy has one recurrent class, or all states
 /// can reach each other). Where it isn't, the distance stays: it ends once sweeps no longer lessen it, with `converged`
@@ -124,8 +123,7 @@ Vector<S> stationary_of(std::string_view where, const FiniteMdp<S>& process) {
     members.push_back(s);
   }
   // Grassmann, Taksar and Heyman: a state is left out, and its probabilities go to those that remain. No differences,
-  // so
-  // each entry is right to nearly all digits.
+  // so each entry is right to nearly all digits.
   const auto k = static_cast<std::ptrdiff_t>(members.size());
   Matrix<double> p = Matrix<double>::Zero(k, k);
   for (std::ptrdiff_t i = 0; i < k; ++i)
@@ -149,8 +147,7 @@ Vector<S> stationary_of(std::string_view where, const FiniteMdp<S>& process) {
 /// The share of its steps that the process of a policy spends in each state in the long run: x = x P, an entry a state,
 /// with sum 1. By state reduction (Grassmann, Taksar and Heyman 1985), exact to rounding however slowly the process
 /// mixes; k^3 / 3 steps and k^2 doubles for k recurrent states. Throws `Error` where there is a terminal state, and
-/// where
-/// the policy has more than one recurrent class, so that the shares depend on the start.
+/// where the policy has more than one recurrent class, so that the shares depend on the start.
 template <FiniteModel M>
 Vector<typename M::Scalar> stationary_distribution(const M& model, std::span<const int> policy) {
   detail::check_policy("stationary_distribution", model, policy);

@@ -18,11 +18,10 @@ struct ShortestPathOptions {
 };
 
 /// The stochastic shortest path (Bertsekas & Tsitsiklis 1991): the largest expected total reward until a state of
-/// `goal`
-/// is reached, over the policies that surely reach it (the proper ones); for costs, rewards are minus costs. `goal`
-/// lists
-/// states, which are worth 0 and left no more; where it is empty it is the model's terminal states. Certified bounds as
-/// those of `interval_iteration`; `policy` is proper, worth at least `lower`, and -1 in goal states.
+/// `goal` is reached, over the policies that surely reach it (the proper ones); for costs, rewards are minus costs.
+/// `goal` lists states, which are worth 0 and left no more; where it is empty it is the model's terminal states.
+/// Certified bounds as those of `interval_iteration`; `policy` is proper, worth at least `lower`, and -1 in goal
+/// states.
 ///
 /// Throws `Error` naming a state from which the goal can't be reached with probability 1 (a terminal state that is no
 /// goal among them), or from which reward can be gained for ever, in the sense of `check_episodic`. Unlike there, going

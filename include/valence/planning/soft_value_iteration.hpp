@@ -37,8 +37,7 @@ struct SoftValueIterationOptions {
 namespace detail {
 
 /// out(s) = temperature log sum_a prior(a | s) exp(Q(s, a) / temperature) for all states; column s of `logits`
-/// (scratch)
-/// gets the logits of that sum, less their largest Q. `prior` is of logarithms, or empty for ones.
+/// (scratch) gets the logits of that sum, less their largest Q. `prior` is of logarithms, or empty for ones.
 template <class M>
 Change soft_sweep(const M& model, const Matrix<typename M::Scalar>& log_prior, const typename M::Scalar* v,
                   typename M::Scalar discount, typename M::Scalar temperature, typename M::Scalar* out,
@@ -74,13 +73,11 @@ Change soft_sweep(const M& model, const Matrix<typename M::Scalar>& log_prior, c
 
 }  // namespace detail
 
-/// Soft value iteration: the best policy and value where an action's improbability under the prior is paid for,
-/// V(s) = max_pi sum_a pi(a) (Q(s, a) - temperature log(pi(a) / prior(a | s))) = temperature log sum_a prior(a | s)
-/// exp(Q(s, a) / temperature), with Q = r + discount P V (Todorov 2006; Fox, Pakman and Tishby 2016, equation 12).
-/// `prior` is actions x states, a distribution over the available actions in each column; columns of terminal states
-/// are
-/// not read, and actions of prior 0 never taken. `iterations` counts sweeps, `residual` is the last one's largest
-/// change.
+/// Soft value iteration: the best policy and value where an action's improbability under the prior is paid for, V(s) =
+/// max_pi sum_a pi(a) (Q(s, a) - temperature log(pi(a) / prior(a | s))) = temperature log sum_a prior(a | s) exp(Q(s,
+/// a) / temperature), with Q = r + discount P V (Todorov 2006; Fox, Pakman and Tishby 2016, equation 12). `prior` is
+/// actions x states, a distribution over the available actions in each column; columns of terminal states are not read,
+/// and actions of prior 0 never taken. `iterations` counts sweeps, `residual` is the last one's largest change.
 ///
 /// No value is further than `bound` from the exact one, in exact arithmetic: the operator is monotone and shifts with v
 /// as Bellman's does, so MacQueen's bounds hold; the result is moved to their middle. The distribution is that of the

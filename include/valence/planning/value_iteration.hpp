@@ -38,9 +38,8 @@ enum class Bounds {
 
 /// `discount` in [0, 1]; `tolerance` > 0 is the largest error of a value that is asked for, `max_iterations` >= 1 the
 /// number of sweeps at most. `bounds` is read by Jacobi sweeps; the in-place ones have the norm's alone. `order` (used
-/// by
-/// `gauss_seidel`): every state once, empty for 0, 1, ...; it is viewed during the call. `seed` draws the asynchronous
-/// orders. `threads` as for `parallel_for`.
+/// by `gauss_seidel`): every state once, empty for 0, 1, ...; it is viewed during the call. `seed` draws the
+/// asynchronous orders. `threads` as for `parallel_for`.
 struct ValueIterationOptions {
   double discount = 0.99, tolerance = 1e-6;
   std::size_t max_iterations = 1'000'000;
@@ -143,12 +142,10 @@ Change gauss_seidel_sweep(const M& model, std::span<typename M::Scalar> v, std::
 /// `iterations` counts sweeps, `residual` is the last one's largest change, `policy` its maximising actions.
 ///
 /// With a discount below 1 the result is certified: no value is further than `bound`, which counts rounding, from the
-/// optimal one, and `converged` says that the bound is at most `tolerance`.
-/// The span's bounds are never wider than the norm's and often hundreds of sweeps ahead of them. With discount 1 the
-/// model
-/// must be episodic (`check_episodic`, which names the state that is in the way), the sweeps end when none changes a
-/// value by more than `tolerance`, which proves nothing: `bound` is infinite; `interval_iteration` has bounds there
-/// too.
+/// optimal one, and `converged` says that the bound is at most `tolerance`. The span's bounds are never wider than the
+/// norm's and often hundreds of sweeps ahead of them. With discount 1 the model must be episodic (`check_episodic`,
+/// which names the state that is in the way), the sweeps end when none changes a value by more than `tolerance`, which
+/// proves nothing: `bound` is infinite; `interval_iteration` has bounds there too.
 ///
 /// Stops early, with `converged` false, at `max_iterations`, where rounding keeps residuals from falling, and where
 /// `progress` returns false.

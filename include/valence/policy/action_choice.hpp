@@ -20,10 +20,8 @@
 ///   void probabilities(std::span<const S> q, std::span<S> p)       with which the next `choose` takes each
 ///
 /// for `float` and `double`; the two agree in distribution. Values that tie for the largest share it alike (pitfall
-/// V22);
-/// only `FirstGreedy` takes the first. All throw `Error` where q is empty, a value isn't finite, or sizes differ.
-/// Nothing
-/// allocates.
+/// V22); only `FirstGreedy` takes the first. All throw `Error` where q is empty, a value isn't finite, or sizes differ.
+/// Nothing allocates.
 namespace valence {
 
 /// What agents act with.
@@ -117,10 +115,8 @@ struct FirstGreedy {
 };
 
 /// With probability `epsilon` any action, each alike (a best one too), otherwise a best one, ties alike (Sutton and
-/// Barto
-/// 2018, section 2.2). `EpsilonGreedy{0.1}`, or decaying: `EpsilonGreedy{LinearSchedule{1, 0.05, 10'000}}`, which
-/// counts
-/// the choices made. Rates outside [0, 1] throw. Two outputs; a choice that explores doesn't look at the values.
+/// Barto 2018, section 2.2). `EpsilonGreedy{0.1}`, or decaying: `EpsilonGreedy{LinearSchedule{1, 0.05, 10'000}}`, which
+/// counts the choices made. Rates outside [0, 1] throw. Two outputs; a choice that explores doesn't look at the values.
 struct EpsilonGreedy {
   Rate epsilon = 0.1;
   std::int64_t choices = 0;  ///< made so far

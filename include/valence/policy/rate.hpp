@@ -14,8 +14,7 @@
 namespace valence {
 
 /// A step size, an exploration rate or a temperature: a number, or a schedule called with how often it was asked
-/// before.
-/// One type for both, so that options need no template parameter:
+/// before. One type for both, so that options need no template parameter:
 ///
 ///     {.step_size = 0.5}
 ///     {.step_size = LinearSchedule{.begin = 0.5, .end = 0.01, .steps = 100'000}}

@@ -84,8 +84,8 @@ struct RaoKupper {
 };
 
 /// Ties in proportion to the geometric mean of both strengths: with Z = e^{d/2} + e^{-d/2} + nu, P(win) = e^{d/2} / Z,
-/// P(tie) = nu / Z, P(loss) = e^{-d/2} / Z.
-/// Source: R. R. Davidson, "On extending the Bradley-Terry model to accommodate ties" (JASA 1970), eq. 2.4.
+/// P(tie) = nu / Z, P(loss) = e^{-d/2} / Z. Source: R. R. Davidson, "On extending the Bradley-Terry model to
+/// accommodate ties" (JASA 1970), eq. 2.4.
 struct Davidson {
   double nu = 0;  ///< >= 0; 0: no ties. Between equals, P(tie) = nu / (2 + nu)
 

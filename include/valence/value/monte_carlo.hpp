@@ -15,8 +15,7 @@
 
 /// Monte Carlo estimates from whole episodes: averages of the returns that followed a state, or a pair of state and
 /// action, on policy and off (Sutton and Barto 2018, sections 5.1 to 5.5). Keys say what was visited: the state's
-/// index,
-/// or state x actions + action. One environment; several episodes may follow each other.
+/// index, or state x actions + action. One environment; several episodes may follow each other.
 namespace valence {
 
 /// Which visits of a key in an episode count.
@@ -38,8 +37,7 @@ struct MonteCarloOptions {
 };
 
 /// The product of `ratio` from each transition to the end of its episode (5.3), or of what follows it if `of_actions`.
-/// A
-/// result that overflows throws `Error`.
+/// A result that overflows throws `Error`.
 template <Scalar S>
 void importance_products(const Steps<S>& steps, std::span<std::type_identity_t<S>> result, bool of_actions = false) {
   constexpr auto where = "importance_products";
@@ -62,8 +60,7 @@ void importance_products(const Steps<S>& steps, std::span<std::type_identity_t<S
 }
 
 /// Which transitions are the first visit of their key in their episode. `keys` in [0, key_count); `result` has an entry
-/// a
-/// transition.
+/// a transition.
 template <Scalar S>
 void first_visits(const Steps<S>& steps, std::span<const int> keys, std::size_t key_count, std::span<bool> result) {
   constexpr auto where = "first_visits";

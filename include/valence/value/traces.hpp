@@ -11,8 +11,7 @@
 namespace valence {
 
 /// How a visit enters an eligibility trace z, with x the derivative of the visited value, d = discount lambda, and
-/// alpha
-/// the step size (Sutton and Barto 2018, sections 12.2 and 12.5).
+/// alpha the step size (Sutton and Barto 2018, sections 12.2 and 12.5).
 enum class Trace {
   accumulating,  ///< z <- d z + x (12.5)
   replacing,     ///< z_i <- 1 where x_i is, else d z_i (12.12): for tables and binary features
@@ -20,10 +19,8 @@ enum class Trace {
 };
 
 /// An eligibility trace over a flat vector of parameters: what was visited, and how long ago. Only entries that are not
-/// 0
-/// are walked, so on a table a step costs O(states visited lately). Entries that decay to `cutoff` or below are
-/// dropped;
-/// 0 drops none but those that underflow.
+/// 0 are walked, so on a table a step costs O(states visited lately). Entries that decay to `cutoff` or below are
+/// dropped; 0 drops none but those that underflow.
 template <Scalar S>
 class Traces {
  public:
