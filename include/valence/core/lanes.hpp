@@ -122,11 +122,12 @@ To bits_as(From x) {
   return y;
 }
 
-/// Is a comparison's result (`bool`, or integer lanes) true in every lane / in some lane?
+/// Is a comparison's result (`bool`, several joined by | or & (`int`), or integer lanes) true in every lane / in some
+/// lane?
 template <class M>
 bool all(M mask) {
-  if constexpr (std::is_same_v<M, bool>) {
-    return mask;
+  if constexpr (std::is_arithmetic_v<M>) {
+    return mask != M(0);
   } else {
     bool result = true;
     for (std::size_t i = 0; i < lane_count<M>; ++i) result = result && mask[i] != 0;
@@ -135,8 +136,8 @@ bool all(M mask) {
 }
 template <class M>
 bool any(M mask) {
-  if constexpr (std::is_same_v<M, bool>) {
-    return mask;
+  if constexpr (std::is_arithmetic_v<M>) {
+    return mask != M(0);
   } else {
     std::uint64_t words[sizeof(M) / sizeof(std::uint64_t)], some = 0;  // few of them, where lanes would be many
     std::memcpy(words, &mask, sizeof(M));

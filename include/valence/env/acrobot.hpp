@@ -51,8 +51,9 @@ struct Acrobot {
     return {.next = observation(), .reward = over ? 0.0 : -1.0, .terminated = over};
   }
   State observation() const {
+    const double t1 = angles[0], t2 = angles[1];  // arguments that are read once: cos and sin are computed together
     State s;
-    s << std::cos(angles[0]), std::sin(angles[0]), std::cos(angles[1]), std::sin(angles[1]), angles[2], angles[3];
+    s << std::cos(t1), std::sin(t1), std::cos(t2), std::sin(t2), angles[2], angles[3];
     return s;
   }
   Discrete actions() const { return {3}; }

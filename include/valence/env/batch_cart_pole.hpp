@@ -126,9 +126,13 @@ class BatchCartPole {
       store(position + i, next_x), store(speed + i, v + dt * linear);
       store(angle + i, next_a), store(turning + i, w + dt * angular);
       const auto fallen = (next_x > edge) | (next_x < -edge) | (next_a > tilt) | (next_a < -tilt);
-      if (any(fallen)) [[unlikely]] {
-        for (std::size_t k = i; k < (std::min)(n, i + lane_count<T>); ++k)
-          if (position[k] > edge || position[k] < -edge || angle[k] > tilt || angle[k] < -tilt) episodes_.terminate(k);
+      if (any(fallen)) {
+        if constexpr (lane_count<T> == 1) {
+          episodes_.terminate(i);
+        } else {
+          for (std::size_t k = 0; k < lane_count<T>; ++k)
+            if (fallen[k] != 0 && i + k < n) episodes_.terminate(i + k);
+        }
       }
     }
   }

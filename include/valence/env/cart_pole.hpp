@@ -54,22 +54,25 @@ struct CartPole {
     detail::check_running("CartPole::step", over);
     const CartPoleConstants& c = constants;
     const double total = c.cart_mass + c.pole_mass, moment = c.pole_mass * c.half_length;
-    const double force = action == 1 ? c.force : -c.force;
-    const double cosine = std::cos(state[2]), sine = std::sin(state[2]), turning = state[3];
+    const double force = (2 * action - 1) * c.force;  // no branch on what may be random
+    double x = state[0], speed = state[1], angle = state[2], turning = state[3];
+    const double cosine = std::cos(angle), sine = std::sin(angle);
     // Gymnasium's formulas (Florian 2007, without friction).
     const double push = (force + moment * turning * turning * sine) / total;
     const double angular =
         (c.gravity * sine - cosine * push) / (c.half_length * (4.0 / 3.0 - c.pole_mass * cosine * cosine / total));
     const double linear = push - moment * angular * cosine / total;
     if (c.integrator == Integrator::explicit_euler) {
-      state[0] += c.dt * state[1], state[1] += c.dt * linear;
-      state[2] += c.dt * state[3], state[3] += c.dt * angular;
+      x += c.dt * speed, speed += c.dt * linear;
+      angle += c.dt * turning, turning += c.dt * angular;
     } else {
-      state[1] += c.dt * linear, state[0] += c.dt * state[1];
-      state[3] += c.dt * angular, state[2] += c.dt * state[3];
+      speed += c.dt * linear, x += c.dt * speed;
+      turning += c.dt * angular, angle += c.dt * turning;
     }
-    over = std::abs(state[0]) > c.position_limit || std::abs(state[2]) > c.angle_limit;
-    return {.next = state, .reward = 1, .terminated = over};
+    over = std::abs(x) > c.position_limit || std::abs(angle) > c.angle_limit;
+    // Written number by number: a copy of the vector right after its numbers were stored would wait for them.
+    state[0] = x, state[1] = speed, state[2] = angle, state[3] = turning;
+    return {.next = {x, speed, angle, turning}, .reward = 1, .terminated = over};
   }
   Discrete actions() const { return {2}; }
   /// Twice the limits, as in Gymnasium: the last state of an episode is outside of them. Speeds have none.

@@ -43,7 +43,7 @@ struct MountainCar {
     position = std::clamp(position + speed, lowest, highest);
     if (position == lowest && speed < 0) speed = 0;
     over = position >= goal && speed >= 0;
-    return {.next = state, .reward = -1, .terminated = over};
+    return {.next = {position, speed}, .reward = -1, .terminated = over};
   }
   Discrete actions() const { return {3}; }
   Box<State> states() const { return {State(lowest, -fastest), State(highest, fastest)}; }

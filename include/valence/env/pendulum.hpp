@@ -54,7 +54,10 @@ struct Pendulum {
     angle += speed * c.dt;
     return {.next = observation(), .reward = -cost};
   }
-  State observation() const { return {std::cos(angle), std::sin(angle), speed}; }
+  State observation() const {
+    const double a = angle;  // one argument: compilers then compute both at once
+    return {std::cos(a), std::sin(a), speed};
+  }
   Box<double> actions() const { return {-constants.torque_limit, constants.torque_limit}; }
   Box<State> states() const {
     const State high(1, 1, constants.fastest);
