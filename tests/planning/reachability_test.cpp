@@ -156,8 +156,9 @@ TEST_CASE("probabilities of reaching a goal, and the policies that attain them, 
         CHECK(static_cast<bool>(one[i]) == (std::abs(exact[s] - 1) < 1e-13L));
         if (zero[i]) CHECK((solution.lower[s] == 0 && solution.upper[s] == 0));
         if (one[i]) CHECK((solution.lower[s] == 1 && solution.upper[s] == 1));
-        CHECK(solution.lower[s] <= exact[s] + 1e-15L);
-        CHECK(solution.upper[s] >= (std::min)(exact[s], 1.0L) - 1e-15L);  // enumeration may end above 1
+        CHECK(static_cast<long double>(solution.lower[s]) <= exact[s] + 1e-15L);
+        // Enumeration may end above 1.
+        CHECK(static_cast<long double>(solution.upper[s]) >= (std::min)(exact[s], 1.0L) - 1e-15L);
         if (extreme == Extreme::largest)
           CHECK(attained[s] >= static_cast<long double>(solution.lower[s]) - 1e-15L);
         else

@@ -391,7 +391,7 @@ template <class S>
 struct Slots {
   using T = Lanes<S>;
   static constexpr std::size_t width = lane_count<T>, registers = slot_count<S> / width;
-  T values[registers];
+  alignas(64) T values[registers];  // whatever T is: no macro changes the layout
 
   explicit Slots(S x) {
     for (T& v : values) v = splat<T>(x);
