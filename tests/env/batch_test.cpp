@@ -175,6 +175,25 @@ TEST_CASE("a batch is saved in the middle of episodes, and copies are snapshots"
   }
 }
 
+TEST_CASE("a checkpoint of another size, or a damaged one, is refused and changes nothing", "[F10]") {
+  BatchCartPole<float> three(3), forty(40);
+  BatchPendulum<double> two(2), many(30);
+  three.reset(Rng{1}), forty.reset(Rng{1}), two.reset(Rng{1}), many.reset(Rng{1});
+  const auto before = to_bytes(three);
+  CHECK(says(message_of([&] { from_bytes(to_bytes(forty), three); }), "column of the batch", "expected"));
+  CHECK(says(message_of([&] { from_bytes(to_bytes(many), two); }), "column of the batch", "expected"));
+  CHECK(to_bytes(three) == before);
+  auto damaged = before;
+  for (std::size_t i = 0; i < damaged.size(); ++i) {
+    const std::byte kept = damaged[i];
+    damaged[i] ^= std::byte{0x55};
+    BatchCartPole<float> lanes(3);
+    if (message_of([&] { from_bytes(damaged, lanes); }) == "nothing thrown")
+      for (int t = 0; t < 3; ++t) lanes.step(std::vector<int>{0, 1, 1});  // whatever it plays, it stays in its memory
+    damaged[i] = kept;
+  }
+}
+
 TEST_CASE("a step of a batch allocates nothing") {
   BatchCartPole<float> lanes(64, {}, 10);
   BatchPendulum<float> swings(64, {}, 10);

@@ -99,13 +99,30 @@ class BatchEpisodes {
   /// All but the views; `steps_` counts from 1 at `begin`.
   template <class A>
   void archive(A& ar) {
-    std::vector<std::uint8_t> flags(2 * size());
-    for (std::size_t i = 0; i < size(); ++i) flags[2 * i] = terminated_[i], flags[2 * i + 1] = truncated_[i];
+    const std::size_t n = size();
+    std::vector<std::uint8_t> flags(2 * n);
+    for (std::size_t i = 0; i < n; ++i) flags[2 * i] = terminated_[i], flags[2 * i + 1] = truncated_[i];
     bool begun = !rng_.empty();
     ar(start_, ended_, steps_, next_, flags, begun);
-    if (begun && rng_.empty()) rng_.assign(size(), Rng{0});
+    check_size("archive", "the batch's start", start_.size(), n);
+    check_size("archive", "the batch's flags", flags.size(), 2 * n);
+    if (ended_.size() > n)
+      fail("archive", "{} copies of {} have ended; expected no more than there are", ended_.size(), n);
+    for (const std::uint32_t i : ended_)
+      if (i >= n) fail("archive", "copy {} has ended; expected one below {}", i, n);
+    if (begun && rng_.empty()) rng_.assign(n, Rng{0});
+    if (!begun) rng_.clear();
     for (Rng& r : rng_) ar(r);
-    for (std::size_t i = 0; i < size(); ++i) terminated_[i] = flags[2 * i] != 0, truncated_[i] = flags[2 * i + 1] != 0;
+    for (std::size_t i = 0; i < n; ++i) terminated_[i] = flags[2 * i] != 0, truncated_[i] = flags[2 * i + 1] != 0;
+    ended_.reserve(n);
+  }
+
+  /// A column of the batch, of a size that loading may not change.
+  template <class A, class Column>
+  static void archive_column(A& ar, Column& column) {
+    const std::size_t n = column.size();
+    ar(column);
+    check_size("archive", "a column of the batch", column.size(), n);
   }
 
   BatchEpisodes(const BatchEpisodes& other)

@@ -95,7 +95,9 @@ class BatchCartPole {
 
   template <class A>
   void archive(A& ar) {
-    ar(state_, last_, episodes_);
+    for (auto& column : state_) episodes_.archive_column(ar, column);
+    episodes_.archive_column(ar, last_);
+    ar(episodes_);
   }
 
  private:

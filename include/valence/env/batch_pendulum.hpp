@@ -86,7 +86,8 @@ class BatchPendulum {
 
   template <class A>
   void archive(A& ar) {
-    ar(angle_, speed_, sine_, cosine_, reward_, last_, episodes_);
+    for (auto* column : {&angle_, &speed_, &sine_, &cosine_, &reward_, &last_}) episodes_.archive_column(ar, *column);
+    ar(episodes_);
   }
 
  private:
