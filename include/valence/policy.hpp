@@ -3,4 +3,12 @@
 /// How an action is chosen.
 
 #include "valence/policy/action_choice.hpp"
+#include "valence/policy/categorical.hpp"
+#include "valence/policy/concepts.hpp"
+#include "valence/policy/deterministic.hpp"
+#include "valence/policy/divergences.hpp"
+#include "valence/policy/exploration_noise.hpp"
+#include "valence/policy/gaussian.hpp"
+#include "valence/policy/gaussian_mixture.hpp"
 #include "valence/policy/rate.hpp"
+#include "valence/policy/squashed_gaussian.hpp"

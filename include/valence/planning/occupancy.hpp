@@ -16,6 +16,7 @@
 #include "valence/core/types.hpp"
 #include "valence/mdp/concepts.hpp"
 #include "valence/planning/bellman.hpp"
+#include "valence/policy/divergences.hpp"
 
 /// Occupancy measures: how often a policy is in each state and takes each action. A policy's value is linear in its
 /// occupancy, so penalties, constraints and exploration bonuses are functions of it. (Puterman 1994, section 6.9.)
@@ -262,39 +263,6 @@ Matrix<typename M::Scalar> occupancy_gradient(const M& model, const Matrix<typen
     }
   return gradient;
 }
-
-/// An f-divergence D(mu || base) = sum base f(mu / base), by its f on x >= 0, the derivative, the convex conjugate
-/// f*(y) = max over x >= 0 of x y - f(x), and its first two derivatives (the first is the x that attains it). Where
-/// `normalized`, `occupancy_dual` uses that mu sums to 1.
-template <class D>
-concept FDivergence = requires(const D d, double x) {
-  { d.value(x) } -> std::same_as<double>;
-  { d.derivative(x) } -> std::same_as<double>;
-  { d.conjugate(x) } -> std::same_as<double>;
-  { d.conjugate_derivative(x) } -> std::same_as<double>;
-  { d.conjugate_curvature(x) } -> std::same_as<double>;
-  { D::normalized } -> std::convertible_to<bool>;
-};
-
-/// f(x) = (x - 1)^2; f*(y) = y + y^2 / 4 for y >= -2 and -1 below.
-struct ChiSquare {
-  static constexpr bool normalized = false;
-  double value(double x) const { return (x - 1) * (x - 1); }
-  double derivative(double x) const { return 2 * (x - 1); }
-  double conjugate(double y) const { return y >= -2 ? y + y * y / 4 : -1; }
-  double conjugate_derivative(double y) const { return (std::max)(0.0, 1 + y / 2); }
-  double conjugate_curvature(double y) const { return y >= -2 ? 0.5 : 0.0; }
-};
-
-/// f(x) = x log x; f*(y) = exp(y - 1).
-struct KullbackLeibler {
-  static constexpr bool normalized = true;
-  double value(double x) const { return xlogy(x, x); }
-  double derivative(double x) const { return elementary::log(x) + 1; }
-  double conjugate(double y) const { return elementary::exp(y - 1); }
-  double conjugate_derivative(double y) const { return elementary::exp(y - 1); }
-  double conjugate_curvature(double y) const { return elementary::exp(y - 1); }
-};
 
 namespace detail {
 
