@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -228,6 +229,9 @@ Solution<typename M::Scalar> modified_policy_iteration(const M& model,
   const auto rounded = [&] {
     return discounted ? rounding(result.value, options.discount) / (1 - options.discount) : 0.0;
   };
+  // What the backups sweep over: the rows of the policy side by side, made anew where the policy has changed.
+  std::vector<int> backed_up;
+  std::optional<FiniteMdp<S>> process;
   detail::Stall stalled;
   Change change;
   for (bool stop = false;;) {
@@ -244,10 +248,14 @@ Solution<typename M::Scalar> modified_policy_iteration(const M& model,
     result.converged = error <= options.tolerance && error + rounded() <= options.tolerance;
     stop = !report() || stop || result.converged || stalled(error) || result.iterations >= options.max_iterations;
     if (stop) break;  // right after an improvement, which the bound is of
+    if (options.backups > 1 && (!process || backed_up != result.policy)) {
+      process = detail::process_of(model, std::span<const int>(result.policy));
+      backed_up = result.policy;
+    }
     detail::Stall idle;
     for (std::size_t k = 1; !stop && k < options.backups; ++k) {
-      const double rest = error_of(detail::expectation_sweep(model, result.policy.data(), result.value.data(), discount,
-                                                             other.data(), options.threads));
+      const double rest = error_of(
+          detail::optimality_sweep(*process, result.value.data(), discount, other.data(), nullptr, options.threads));
       result.value.swap(other);
       if (rest <= options.tolerance / 10 || idle(rest)) break;
       stop = !report();
