@@ -53,15 +53,16 @@ struct CartPole {
     detail::check_action("CartPole::step", action, 2);
     detail::check_running("CartPole::step", over);
     const CartPoleConstants& c = constants;
-    const double total = c.cart_mass + c.pole_mass, moment = c.pole_mass * c.half_length;
+    // One division that waits for nothing, in place of three that wait for each other.
+    const double lightness = 1 / (c.cart_mass + c.pole_mass), moment = c.pole_mass * c.half_length;
     const double force = (2 * action - 1) * c.force;  // no branch on what may be random
     double x = state[0], speed = state[1], angle = state[2], turning = state[3];
     const double cosine = std::cos(angle), sine = std::sin(angle);
     // Gymnasium's formulas (Florian 2007, without friction).
-    const double push = (force + moment * turning * turning * sine) / total;
+    const double push = (force + moment * turning * turning * sine) * lightness;
     const double angular =
-        (c.gravity * sine - cosine * push) / (c.half_length * (4.0 / 3.0 - c.pole_mass * cosine * cosine / total));
-    const double linear = push - moment * angular * cosine / total;
+        (c.gravity * sine - cosine * push) / (c.half_length * (4.0 / 3.0 - c.pole_mass * lightness * cosine * cosine));
+    const double linear = push - moment * lightness * angular * cosine;
     if (c.integrator == Integrator::explicit_euler) {
       x += c.dt * speed, speed += c.dt * linear;
       angle += c.dt * turning, turning += c.dt * angular;
