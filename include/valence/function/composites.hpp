@@ -146,12 +146,13 @@ class Chain {
   }
   void pullback(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,
                 std::span<Scalar> gradient) const {
-    check("Chain::pullback", theta, tape, dy);
-    detail::check_batch("Chain::pullback", first_, x, tape.samples_);
-    check_size("Chain::pullback", "gradient", gradient.size(), parameter_count());
-    detail::pullback_both(second_, second_theta(theta), tape.between_, tape.second_, dy, second_theta(gradient),
-                          tape.d_between_);
-    first_.pullback(first_theta(theta), x, tape.first_, detail::outputs_of(tape.d_between_), first_theta(gradient));
+    pull(theta, x, tape, dy, gradient);
+  }
+  void pullback(std::span<const Scalar> theta, const Outputs<Scalar>& x, Tape& tape, const Outputs<Scalar>& dy,
+                std::span<Scalar> gradient) const
+    requires std::same_as<Batch, Matrix<Scalar>>
+  {
+    pull(theta, x, tape, dy, gradient);
   }
   void pullback_input(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,
                       Batch& dx) const
@@ -209,6 +210,16 @@ class Chain {
   }
   void check(std::string_view where, std::span<const Scalar> theta, const Tape& tape, const Outputs<Scalar>& dy) const {
     detail::check_composite(where, *this, theta, tape.samples_, dy);
+  }
+  template <class X>
+  void pull(std::span<const Scalar> theta, const X& x, Tape& tape, const Outputs<Scalar>& dy,
+            std::span<Scalar> gradient) const {
+    check("Chain::pullback", theta, tape, dy);
+    detail::check_batch("Chain::pullback", first_, x, tape.samples_);
+    check_size("Chain::pullback", "gradient", gradient.size(), parameter_count());
+    detail::pullback_both(second_, second_theta(theta), tape.between_, tape.second_, dy, second_theta(gradient),
+                          tape.d_between_);
+    first_.pullback(first_theta(theta), x, tape.first_, detail::outputs_of(tape.d_between_), first_theta(gradient));
   }
   template <class X>
   Outputs<Scalar> run(std::span<const Scalar> theta, const X& x, Tape& tape) const {
@@ -289,12 +300,13 @@ class Parallel {
   }
   void pullback(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,
                 std::span<Scalar> gradient) const {
-    check("Parallel::pullback", theta, tape, dy);
-    detail::check_batch("Parallel::pullback", first_, x, tape.samples_);
-    check_size("Parallel::pullback", "gradient", gradient.size(), parameter_count());
-    split(dy, tape);
-    first_.pullback(first_theta(theta), x, tape.first_, detail::outputs_of(tape.d_first_), first_theta(gradient));
-    second_.pullback(second_theta(theta), x, tape.second_, detail::outputs_of(tape.d_second_), second_theta(gradient));
+    pull(theta, x, tape, dy, gradient);
+  }
+  void pullback(std::span<const Scalar> theta, const Outputs<Scalar>& x, Tape& tape, const Outputs<Scalar>& dy,
+                std::span<Scalar> gradient) const
+    requires std::same_as<Batch, Matrix<Scalar>>
+  {
+    pull(theta, x, tape, dy, gradient);
   }
   void pullback_input(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,
                       Batch& dx) const
@@ -357,6 +369,16 @@ class Parallel {
   }
   void check(std::string_view where, std::span<const Scalar> theta, const Tape& tape, const Outputs<Scalar>& dy) const {
     detail::check_composite(where, *this, theta, tape.samples_, dy);
+  }
+  template <class X>
+  void pull(std::span<const Scalar> theta, const X& x, Tape& tape, const Outputs<Scalar>& dy,
+            std::span<Scalar> gradient) const {
+    check("Parallel::pullback", theta, tape, dy);
+    detail::check_batch("Parallel::pullback", first_, x, tape.samples_);
+    check_size("Parallel::pullback", "gradient", gradient.size(), parameter_count());
+    split(dy, tape);
+    first_.pullback(first_theta(theta), x, tape.first_, detail::outputs_of(tape.d_first_), first_theta(gradient));
+    second_.pullback(second_theta(theta), x, tape.second_, detail::outputs_of(tape.d_second_), second_theta(gradient));
   }
   template <class X>
   Outputs<Scalar> run(std::span<const Scalar> theta, const X& x, Tape& tape) const {

@@ -65,6 +65,9 @@ class Constant {
   void pullback(std::span<const S>, const Batch&, Tape& tape, const Outputs<S>& dy, std::span<S> gradient) const {
     add(tape, dy, gradient);
   }
+  void pullback(std::span<const S>, const Outputs<S>&, Tape& tape, const Outputs<S>& dy, std::span<S> gradient) const {
+    add(tape, dy, gradient);
+  }
   void pullback(std::span<const S>, const Outputs<S>& x, Tape& tape, const Outputs<S>& dy, std::span<S> gradient,
                 Matrix<S>& dx) const {
     add(tape, dy, gradient);

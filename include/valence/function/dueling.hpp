@@ -1,9 +1,9 @@
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <span>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -68,6 +68,12 @@ class Dueling {
   }
   void pullback(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,
                 std::span<Scalar> gradient) const {
+    inner_.pullback(theta, x, tape.inner_, apart("Dueling::pullback", dy, tape), gradient);
+  }
+  void pullback(std::span<const Scalar> theta, const Outputs<Scalar>& x, Tape& tape, const Outputs<Scalar>& dy,
+                std::span<Scalar> gradient) const
+    requires std::same_as<Batch, Matrix<Scalar>>
+  {
     inner_.pullback(theta, x, tape.inner_, apart("Dueling::pullback", dy, tape), gradient);
   }
   void pullback_input(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,

@@ -127,16 +127,13 @@ class Noisy {
   }
   void pullback(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,
                 std::span<Scalar> gradient) const {
-    const std::size_t n = inner_.parameter_count();
-    check_size("Noisy::pullback", "theta", theta.size(), 2 * n);
-    check_size("Noisy::pullback", "gradient", gradient.size(), 2 * n);
-    if (!tape.noisy_) return inner_.pullback(theta.first(n), x, tape.inner_, dy, gradient.first(n));
-    tape.gradient_.assign(n, Scalar(0));
-    inner_.pullback(tape.weights_, x, tape.inner_, dy, tape.gradient_);
-    for (std::size_t i = 0; i < n; ++i) {
-      gradient[i] += tape.gradient_[i];
-      gradient[n + i] += tape.gradient_[i] * tape.noise_[i];
-    }
+    pull(theta, x, tape, dy, gradient);
+  }
+  void pullback(std::span<const Scalar> theta, const Outputs<Scalar>& x, Tape& tape, const Outputs<Scalar>& dy,
+                std::span<Scalar> gradient) const
+    requires std::same_as<Batch, Matrix<Scalar>>
+  {
+    pull(theta, x, tape, dy, gradient);
   }
   void pullback_input(std::span<const Scalar> theta, const Batch& x, Tape& tape, const Outputs<Scalar>& dy,
                       Batch& dx) const
@@ -157,6 +154,20 @@ class Noisy {
   NoisyOptions options_;
   std::vector<Layer> layers_ = {};
 
+  template <class X>
+  void pull(std::span<const Scalar> theta, const X& x, Tape& tape, const Outputs<Scalar>& dy,
+            std::span<Scalar> gradient) const {
+    const std::size_t n = inner_.parameter_count();
+    check_size("Noisy::pullback", "theta", theta.size(), 2 * n);
+    check_size("Noisy::pullback", "gradient", gradient.size(), 2 * n);
+    if (!tape.noisy_) return inner_.pullback(theta.first(n), x, tape.inner_, dy, gradient.first(n));
+    tape.gradient_.assign(n, Scalar(0));
+    inner_.pullback(tape.weights_, x, tape.inner_, dy, tape.gradient_);
+    for (std::size_t i = 0; i < n; ++i) {
+      gradient[i] += tape.gradient_[i];
+      gradient[n + i] += tape.gradient_[i] * tape.noise_[i];
+    }
+  }
   std::span<const Scalar> weights(std::span<const Scalar> theta, Tape& tape) const {
     const std::size_t n = inner_.parameter_count();
     if (!tape.noisy_) return theta.first(n);
