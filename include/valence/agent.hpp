@@ -14,6 +14,7 @@
 #include "valence/agent/gradient_bandit.hpp"
 #include "valence/agent/lambda.hpp"
 #include "valence/agent/lin_ucb.hpp"
+#include "valence/agent/metrics.hpp"
 #include "valence/agent/monte_carlo_control.hpp"
 #include "valence/agent/n_step.hpp"
 #include "valence/agent/prioritized_sweeping_agent.hpp"

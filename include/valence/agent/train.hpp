@@ -6,12 +6,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "valence/agent/agent.hpp"
+#include "valence/agent/metrics.hpp"
 #include "valence/core/archive.hpp"
 #include "valence/core/error.hpp"
 #include "valence/core/progress.hpp"
@@ -151,20 +151,31 @@ bool tell_episode(C& callback, const Episode& episode) {
 }
 template <class C>
 bool tell_progress(C& callback, const ProgressEvent& event) {
-  if constexpr (!EpisodeCallback<C>) return Progress(callback)(event);
+  if constexpr (ProgressCallback<C>) return Progress(callback)(event);
   return true;
 }
+template <class A, class... Callbacks>
+void tell_learning([[maybe_unused]] const A& agent, [[maybe_unused]] std::int64_t step, Callbacks&... callbacks) {
+  if constexpr (TellsMetrics<A> && (... || LearningCallback<Callbacks>)) {
+    const auto metrics = agent.metrics();
+    const LearningEvent event{step, metrics};
+    const auto tell = [&](auto& callback) {
+      if constexpr (LearningCallback<std::remove_reference_t<decltype(callback)>>) callback(event);
+    };
+    (tell(callbacks), ...);
+  }
+}
 
-inline constexpr std::int64_t steps_a_report = 1024;
+template <class... Callbacks>
+consteval void explain_callbacks() {
+  static_assert((... && (EpisodeCallback<Callbacks> || ProgressCallback<Callbacks> || LearningCallback<Callbacks>)),
+                "valence: a callback takes a `const valence::Episode&`, a `const valence::ProgressEvent&` or a `const "
+                "valence::LearningEvent&`, and the first two return nothing or whether to go on");
+}
 
-/// Goes on until a limit is reached (0 for none) or a callback returns false.
-template <class A, class E, class State, class... Callbacks>
-void run_loop(EpisodeLoop<State>& loop, A& agent, E& env, const TrainOptions& limits, Rng& env_rng, Rng& agent_rng,
-              Callbacks&... callbacks) {
-  static_assert(
-      (... && (EpisodeCallback<Callbacks> || ProgressCallback<Callbacks>)),
-      "valence: a callback takes a `const valence::Episode&` or a `const valence::ProgressEvent&`, and returns "
-      "nothing or whether to go on");
+/// Checks limits, and that agent and environment know as many actions.
+template <class A, class E>
+void check_training([[maybe_unused]] const A& agent, [[maybe_unused]] const E& env, const TrainOptions& limits) {
   constexpr auto where = "train";
   if (limits.steps < 0) fail(where, "steps is {}; expected 0 or more", limits.steps);
   if (limits.episodes < 0) fail(where, "episodes is {}; expected 0 or more", limits.episodes);
@@ -177,22 +188,29 @@ void run_loop(EpisodeLoop<State>& loop, A& agent, E& env, const TrainOptions& li
     if (agent.actions() != env.actions().n)
       fail(where, "the agent knows {} actions; expected the environment's {}", int{agent.actions()},
            int{env.actions().n});
+}
 
+inline ProgressEvent training_event(const TrainOptions& limits, std::int64_t steps, std::int64_t episodes,
+                                    const TrainingLog& log) {
+  const bool by_steps = limits.steps > 0;
+  return {.step = static_cast<std::uint64_t>(by_steps ? steps : episodes),
+          .total = static_cast<std::uint64_t>(by_steps ? limits.steps : limits.episodes),
+          .task = "train",
+          .metric = log.episodes.empty() ? "" : "return",
+          .value = log.episodes.empty() ? 0 : log.episodes.back().total_reward};
+}
+
+inline constexpr std::int64_t steps_a_report = 1024;
+
+/// Goes on until a limit is reached (0 for none) or a callback returns false.
+template <class A, class E, class State, class... Callbacks>
+void run_loop(EpisodeLoop<State>& loop, A& agent, E& env, const TrainOptions& limits, Rng& env_rng, Rng& agent_rng,
+              Callbacks&... callbacks) {
+  explain_callbacks<Callbacks...>();
+  check_training(agent, env, limits);
   TrainingLog& log = loop.log;
   log.stopped = false;
   std::int64_t steps = 0, episodes = 0;
-  [[maybe_unused]] const auto report = [&] {
-    const bool by_steps = limits.steps > 0;
-    [[maybe_unused]] const ProgressEvent event{
-        .step = static_cast<std::uint64_t>(by_steps ? steps : episodes),
-        .total = static_cast<std::uint64_t>(by_steps ? limits.steps : limits.episodes),
-        .task = "train",
-        .metric = log.episodes.empty() ? "" : "return",
-        .value = log.episodes.empty() ? 0 : log.episodes.back().total_reward};
-    bool go_on = true;
-    ((go_on = tell_progress(callbacks, event) && go_on), ...);
-    return go_on;
-  };
   bool over = false;
   while (!over) {
     const bool ended = step_once(loop, agent, env, limits.max_episode_steps, env_rng, agent_rng);
@@ -201,8 +219,12 @@ void run_loop(EpisodeLoop<State>& loop, A& agent, E& env, const TrainOptions& li
     over = steps == limits.steps || (ended && episodes == limits.episodes);
     if constexpr (sizeof...(Callbacks) > 0) {
       bool go_on = true;
+      if (ended || over) tell_learning(agent, log.steps, callbacks...);
       if (ended) ((go_on = tell_episode(callbacks, log.episodes.back()) && go_on), ...);
-      if (over || steps % steps_a_report == 0) go_on = report() && go_on;
+      if (over || steps % steps_a_report == 0) {
+        const ProgressEvent event = training_event(limits, steps, episodes, log);
+        ((go_on = tell_progress(callbacks, event) && go_on), ...);
+      }
       if (!go_on) log.stopped = !over, over = true;
     }
   }
@@ -279,7 +301,8 @@ class Run {
 ///     auto log = train(agent, env, {.episodes = 500}, rng, ProgressBar{}, StopWhenSolved{195});
 ///
 /// Callbacks take a `const Episode&`, when one ends, or a `const ProgressEvent&`, every 1024 steps and at the end; they
-/// return nothing or whether to go on. The environment and the agent draw from streams of their own; `rng` gives the
+/// return nothing or whether to go on. One that takes a `const LearningEvent&` is told the agent's `metrics()` just before
+/// an episode's callbacks. A callback that takes several of these gets them all. The environment and the agent draw from streams of their own; `rng` gives the
 /// one output that these are split by, so that a second call plays something else. Rewards that aren't finite throw
 /// `Error`, as do limits out of range and an agent with another number of actions than the environment.
 template <class AgentType, class E, class... Callbacks>
