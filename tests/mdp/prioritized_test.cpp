@@ -60,7 +60,7 @@ std::uint64_t add(Memory& memory, int t, bool terminated = false) {
 }  // namespace
 
 TEST_CASE("Probabilities and weights are those of the paper's formulas", "[R5]") {
-  // From shared/systems/baseline.md, section 4 (shared/systems/baseline.md, section 4).
+  // From shared/systems/baseline.md, section 4.
   const Priorities a = priorities_of({.5, 1, 2, .1}, {.alpha = 0.6, .beta = 0.4});
   const std::array<double, 4> p{.192535622485, .291829432644, .442330705654, .073304239217},
       w{.679590343089, .575439937337, .487251069486, 1};
