@@ -24,6 +24,8 @@
 #include "valence/io/model_files.hpp"
 #include "valence/io/number_text.hpp"
 #include "valence/io/parameters.hpp"
+#include "valence/io/policy_file.hpp"
+#include "valence/io/policy_source.hpp"
 #include "valence/io/preference_data.hpp"
 #include "valence/io/prism.hpp"
 #include "valence/io/safetensors.hpp"

@@ -11,4 +11,5 @@
 #include "valence/policy/gaussian.hpp"
 #include "valence/policy/gaussian_mixture.hpp"
 #include "valence/policy/rate.hpp"
+#include "valence/policy/saved_policy.hpp"
 #include "valence/policy/squashed_gaussian.hpp"

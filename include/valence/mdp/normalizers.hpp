@@ -57,6 +57,7 @@ class Normalizer {
   }
 
   std::size_t size() const { return moments_.size(); }
+  const NormalizerOptions& options() const { return options_; }
   /// Samples observed.
   std::uint64_t count() const { return moments_[0].count(); }
   /// Throws `Error` before the first observation.
