@@ -4,6 +4,7 @@
 
 #include "valence/agent.hpp"
 #include "valence/core.hpp"
+#include "valence/distributional.hpp"
 #include "valence/env.hpp"
 #include "valence/evaluation.hpp"
 #include "valence/function.hpp"

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "valence/distributional/categorical.hpp"
+#include "valence/distributional/concepts.hpp"
+#include "valence/distributional/cross_entropy.hpp"
+#include "valence/distributional/distances.hpp"
+#include "valence/distributional/expectile.hpp"
+#include "valence/distributional/functionals.hpp"
+#include "valence/distributional/hl_gauss.hpp"
+#include "valence/distributional/implicit_quantile.hpp"
+#include "valence/distributional/lane_sums.hpp"
+#include "valence/distributional/particles.hpp"
+#include "valence/distributional/projection.hpp"
+#include "valence/distributional/quantile.hpp"
+#include "valence/distributional/scalar_head.hpp"
+#include "valence/distributional/two_hot.hpp"
