@@ -58,6 +58,7 @@ class VectorEnvironment {
   }
 
   int size() const { return static_cast<int>(lanes_.size()); }
+  Autoreset autoreset() const { return options_.autoreset; }
 
   /// Resets every lane, lane i with generator `rng.split(i)`, which it keeps.
   void reset(const Rng& rng) {
