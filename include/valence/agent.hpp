@@ -9,6 +9,8 @@
 #include "valence/agent/average_reward.hpp"
 #include "valence/agent/bandit.hpp"
 #include "valence/agent/best_arm.hpp"
+#include "valence/agent/callbacks.hpp"
+#include "valence/agent/deploy.hpp"
 #include "valence/agent/double_q.hpp"
 #include "valence/agent/dqn.hpp"
 #include "valence/agent/dyna_q.hpp"

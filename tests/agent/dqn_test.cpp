@@ -294,10 +294,23 @@ TEST_CASE("DQN: bad input is refused before anything changes", "[errors]") {
   CHECK_THROWS_AS(agent.learn(T{0, 2, 0, 1, false, false}, rng), Error);
   CHECK_THROWS_AS(agent.learn(T{0, 0, std::numeric_limits<double>::infinity(), 1, false, false}, rng), Error);
   CHECK_THROWS_AS(agent.learn(T{0, 0, std::nan(""), 1, false, false}, rng), Error);
+  CHECK_THROWS_AS(agent.learn(T{5, 0, 0, 1, false, false}, rng), Error);
   CHECK(agent.memory().size() == 0);
   CHECK(agent.steps() == 0);
   Dqn three{table(5, 3), ScalarHead{}, Adam{}};
   CHECK_THROWS_AS(train(three, Walk{}, {.steps = 1}, rng), Error);  // another number of actions
+}
+
+TEST_CASE("DQN: a checkpoint of an agent that remembers another number of transitions is refused", "[F8][errors]") {
+  Rng rng{13};
+  DqnOptions small = at_once();
+  small.replay = 7;
+  DqnOptions large = at_once();
+  large.replay = 9;
+  Dqn a{table(2, 2), ScalarHead{}, Sgd{}, small}, b{table(2, 2), ScalarHead{}, Sgd{}, large};
+  a.learn(T{0, 0, 1, 1, false, false}, rng);
+  const auto bytes = to_bytes(a);
+  CHECK_THROWS_AS(from_bytes(bytes, b), Error);
 }
 
 TEST_CASE("DQN: a run that diverges says so", "[errors]") {

@@ -358,6 +358,14 @@ TEST_CASE("on-policy agents: saved anywhere, resumed to the bit", "[resume]") {
           170);
 }
 
+TEST_CASE("a checkpoint from another horizon is refused", "[F8][errors]") {
+  Run longer{A2c{small_cart_pole_nets(8), Softmax{2}, Adam{}, {.horizon = 20}}, TimeLimit{CartPole{}}, Rng{1}};
+  longer.advance(15);
+  Run shorter{A2c{small_cart_pole_nets(8), Softmax{2}, Adam{}, {.horizon = 10}}, TimeLimit{CartPole{}}, Rng{1}};
+  const auto bytes = to_bytes(longer);
+  CHECK_THROWS_AS(from_bytes(bytes, shorter), Error);
+}
+
 TEST_CASE("on-policy agents allocate nothing once they run", "[allocation]") {
   const auto nothing = [](const char* name, auto agent, auto env) {
     INFO(name);

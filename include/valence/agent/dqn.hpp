@@ -192,6 +192,9 @@ class Dqn {
   void archive(A& ar) {
     ar(net_, target_, memory_, steps_, choices_, loss_);
     if (priorities_) ar(*priorities_);
+    check_size("Dqn::archive", "the memory", memory_.capacity(), options_.replay);
+    check_size("Dqn::archive", "a remembered state", memory_.state_size(), net_.learned().input_count());
+    if (priorities_) check_size("Dqn::archive", "the priorities", priorities_->size(), memory_.size());
     check_size("Dqn::archive", "the target network", target_.size(), net_.theta().size());
   }
 

@@ -132,6 +132,7 @@ class ActionColumns {
   ActionColumns(std::size_t dimensions, std::size_t count) : dimensions_(dimensions), data_(dimensions * count) {}
 
   std::size_t dimensions() const { return dimensions_; }
+  std::size_t size() const { return data_.size() / dimensions_; }
   void resize(std::size_t count) { data_.resize(dimensions_ * count); }
   template <class V>
   void put(std::size_t i, const V& action) {

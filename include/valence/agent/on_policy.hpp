@@ -55,11 +55,18 @@ class Rollout {
   /// Room for one row more.
   void make_room() {
     if (row < rows_) return;
+    const Eigen::Index before = state.cols(), n = 2 * before;
     rows_ *= 2;
-    const Eigen::Index n = static_cast<Eigen::Index>(lanes_) * rows_;
     state.conservativeResize(Eigen::NoChange, n), output.conservativeResize(Eigen::NoChange, n);
-    for (Vector<S>* v : {&log_prob, &reward, &value, &next_value, &advantage, &target}) v->conservativeResize(n);
-    terminated.conservativeResize(n), truncated.conservativeResize(n);
+    state.rightCols(n - before).setZero(), output.rightCols(n - before).setZero();
+    for (Vector<S>* v : {&log_prob, &reward, &value, &next_value, &advantage, &target}) {
+      v->conservativeResize(n);
+      v->tail(n - before).setZero();
+    }
+    for (Flags* f : {&terminated, &truncated}) {
+      f->conservativeResize(n);
+      f->tail(n - before).setConstant(false);
+    }
     action.resize(static_cast<std::size_t>(n));
   }
   std::span<S> arrived_at(Eigen::Index k) {
@@ -90,9 +97,22 @@ class Rollout {
 
   template <class A>
   void archive(A& ar) {
+    const Eigen::Index inputs = state.rows(), outputs = output.rows();
     ar(row, state, output, arrived, action, log_prob, reward, value, next_value, terminated, truncated);
-    advantage.resize(log_prob.size()), target.resize(log_prob.size());
-    rows_ = static_cast<int>(log_prob.size() / lanes_);
+    constexpr auto where = "Rollout::archive";
+    const Eigen::Index n = state.cols();
+    check_shape(where, "state", state.rows(), n, inputs, n);
+    check_shape(where, "output", output.rows(), output.cols(), outputs, n);
+    check_shape(where, "arrived", arrived.rows(), arrived.cols(), inputs, lanes_);
+    check_size(where, "action", action.size(), static_cast<std::size_t>(n));
+    for (const Vector<S>* v : {&log_prob, &reward, &value, &next_value})
+      check_size(where, "a column", static_cast<std::size_t>(v->size()), static_cast<std::size_t>(n));
+    for (const Flags* f : {&terminated, &truncated})
+      check_size(where, "a column", static_cast<std::size_t>(f->size()), static_cast<std::size_t>(n));
+    if (n % lanes_ != 0 || row < 0 || size() > n)
+      fail(where, "{} rows of {} lanes are in use of {} columns; expected at most as many", row, lanes_, n);
+    advantage.setZero(n), target.setZero(n);
+    rows_ = static_cast<int>(n / lanes_);
   }
 
  private:
@@ -224,15 +244,18 @@ class OnPolicyAgent {
 
   template <class A>
   void archive(A& ar) {
-    ar(net_, rollout_, steps_);
+    ar(net_, rollout_, steps_, acted_);
+    if (horizon_ > 0 && rollout_.row >= horizon_)
+      fail(where_, "the archive is {} rows into a rollout; expected less than the horizon, {}", rollout_.row, horizon_);
   }
 
  protected:
   using S = Scalar;
 
   OnPolicyAgent(std::string_view where, F model, L law, const O& optimizer, PossibleActions possible, int lanes,
-                int rows, Rng& start)
+                int rows, Rng& start, bool fixed_horizon = true)
       : where_(where),
+        horizon_(fixed_horizon ? rows : 0),
         net_(std::move(model), optimizer, start),
         law_(std::move(law)),
         mask_(std::move(possible), std::integral<Action> ? law_.size() : 0),
@@ -351,6 +374,7 @@ class OnPolicyAgent {
   }
 
   std::string_view where_;
+  int horizon_;  // rows of a rollout; 0 where it grows
   Network<F, O> net_;
   L law_;
   MaskOf mask_;

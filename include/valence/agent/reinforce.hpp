@@ -45,7 +45,7 @@ class Reinforce : public detail::OnPolicyAgent<F, L, O> {
  public:
   /// `start` draws the parameters. Throws `Error` for options out of their ranges, and a model whose outputs don't fit.
   Reinforce(F model, L law, const O& optimizer, ReinforceOptions options = {}, Rng start = Rng{})
-      : Base("Reinforce", std::move(model), std::move(law), optimizer, options.possible, 1, 256, start),
+      : Base("Reinforce", std::move(model), std::move(law), optimizer, options.possible, 1, 256, start, false),
         options_(std::move(options)) {
     constexpr auto where = "Reinforce";
     constexpr double largest = (std::numeric_limits<double>::max)();

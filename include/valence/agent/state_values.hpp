@@ -63,6 +63,9 @@ struct Learned {
         fail(where, "is {}; expected one in [0, {}]", input[0], model.states - 1);
     } else if constexpr (std::is_integral_v<State>) {
       if (input.size() == 1) {
+        if constexpr (requires { model.feature_map().states; })
+          if (state < 0 || static_cast<std::size_t>(state) >= static_cast<std::size_t>(model.feature_map().states))
+            fail(where, "is {}; expected one in [0, {}]", state, model.feature_map().states - 1);
         input[0] = static_cast<S>(state);
       } else {
         if (state < 0 || static_cast<std::size_t>(state) >= input.size())

@@ -145,6 +145,7 @@ class Priorities {
   void archive(A& ar) {
     ar(options_.alpha, options_.beta, options_.epsilon, options_.initial, options_.scale, options_.stratified);
     ar(added_, stale_, tree_);
+    check_positive("Priorities::archive", "capacity", capacity());
     head_ = static_cast<std::size_t>(added_ % capacity());
   }
 
