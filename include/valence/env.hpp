@@ -25,6 +25,7 @@
 #include "valence/env/mountain_car.hpp"
 #include "valence/env/orchard.hpp"
 #include "valence/env/pendulum.hpp"
+#include "valence/env/prompt_bandit.hpp"
 #include "valence/env/small_models.hpp"
 #include "valence/env/svg.hpp"
 #include "valence/env/taxi.hpp"
