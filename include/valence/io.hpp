@@ -10,6 +10,7 @@
 #include "valence/io/bandit_feedback.hpp"
 #include "valence/io/byte_source.hpp"
 #include "valence/io/cassandra.hpp"
+#include "valence/io/checkpoint.hpp"
 #include "valence/io/checksum.hpp"
 #include "valence/io/csv.hpp"
 #include "valence/io/csv_log.hpp"
