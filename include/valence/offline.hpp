@@ -1,6 +1,15 @@
 #pragma once
 
 #include "valence/offline/advantage_weights.hpp"
+#include "valence/offline/awr.hpp"
+#include "valence/offline/behaviour_cloning.hpp"
 #include "valence/offline/best_of_n.hpp"
+#include "valence/offline/collect_mixture.hpp"
+#include "valence/offline/continuous_cql.hpp"
+#include "valence/offline/cql.hpp"
 #include "valence/offline/in_sample.hpp"
+#include "valence/offline/iql.hpp"
+#include "valence/offline/logged.hpp"
 #include "valence/offline/losses.hpp"
+#include "valence/offline/td3_bc.hpp"
+#include "valence/offline/train_offline.hpp"

@@ -50,7 +50,7 @@ Pushed push(const ConservativePenalty& loss, const PushedDown<double>& what, dou
 
 }  // namespace
 
-static_assert(SampleLoss<BehaviourCloning, LogProbSample> && SampleLoss<WeightedRegression, LogProbSample>);
+static_assert(SampleLoss<BehaviourCloningLoss, LogProbSample> && SampleLoss<WeightedRegression, LogProbSample>);
 static_assert(SampleLoss<ExpectileLoss, ValueSample>);
 
 TEST_CASE("Behaviour cloning, categorical and Gaussian") {
@@ -58,7 +58,7 @@ TEST_CASE("Behaviour cloning, categorical and Gaussian") {
   const Softmax law{3};
   const Numbers l{law.log_prob(in(z), 2)};
   Numbers slope(1), dz(3);
-  CHECK(mean_loss(BehaviourCloning{}, LogProbColumns<double>{.log_prob = l}, slope) == close(0.241311296657157));
+  CHECK(mean_loss(BehaviourCloningLoss{}, LogProbColumns<double>{.log_prob = l}, slope) == close(0.241311296657157));
   law.log_prob(in(z), 2, slope[0], dz);
   same(dz, {0.175290392140, 0.039112573271, -0.214402965411}, 1e-11);
 
@@ -66,7 +66,7 @@ TEST_CASE("Behaviour cloning, categorical and Gaussian") {
   const DiagonalGaussian<Numbers> gaussian{2};
   Numbers dy(4);
   const double log_prob = gaussian.log_prob(in(y), a, -1, dy);
-  CHECK(BehaviourCloning{}(LogProbSample<double>{log_prob}).value == close(1.760788783194107));
+  CHECK(BehaviourCloningLoss{}(LogProbSample<double>{log_prob}).value == close(1.760788783194107));
   same(dy, {-0.815484548538, -0.573111527155, 0.755354635439, 0.598821930992}, 1e-11);
 }
 
@@ -77,7 +77,7 @@ TEST_CASE("Cloning a table ends at the log's frequencies") {
   for (int step = 0; step < 3000; ++step) {
     Numbers l(8), d(8), dz(3);
     for (std::size_t i = 0; i < 8; ++i) l[i] = law.log_prob(in(z), actions[i]);
-    mean_loss(BehaviourCloning{}, LogProbColumns<double>{.log_prob = l}, d);
+    mean_loss(BehaviourCloningLoss{}, LogProbColumns<double>{.log_prob = l}, d);
     for (std::size_t i = 0; i < 8; ++i) law.log_prob(in(z), actions[i], d[i], dz);
     for (std::size_t i = 0; i < 3; ++i) z[i] -= dz[i];
   }
@@ -106,7 +106,7 @@ TEST_CASE("AWR: weighted regression on four logged actions") {
   Numbers ones(4);
   ExponentialWeights{.beta = 0}(in(advantage), ones);
   CHECK(mean_loss(WeightedRegression{}, LogProbColumns<double>{.log_prob = l, .weight = ones}) ==
-        mean_loss(BehaviourCloning{}, LogProbColumns<double>{.log_prob = l}));
+        mean_loss(BehaviourCloningLoss{}, LogProbColumns<double>{.log_prob = l}));
 
   const Numbers negative{1, -0.5, 1, 1};
   CHECK(says(
@@ -155,7 +155,7 @@ TEST_CASE("The expectile loss: numbers, slopes, and 0 at 0") {
 TEST_CASE("CQL(H): the logged action's value is pushed up", "[V23]") {
   Numbers dq(3);
   const Numbers q{1, 2, 0.5};
-  CHECK(Cql{.alpha = 5}(in(q), 0, 1.3, 1, dq) == close(7.366843920539724));
+  CHECK(CqlLoss{.alpha = 5}(in(q), 0, 1.3, 1, dq) == close(7.366843920539724));
   same(dq, {-4.143880511889, 3.142658596059, 0.701221915830}, 1e-11);
   CHECK(push({.alpha = 1}, {.q = q}, 0).value == close(2.464368784107945));
 
@@ -168,29 +168,29 @@ TEST_CASE("CQL(H): the logged action's value is pushed up", "[V23]") {
 
   // alpha = 0 is Q-learning; another action and weight by differences.
   Numbers td(3);
-  CHECK(Cql{.alpha = 0}(in(q), 1, 1.3, 1, td) == close(0.7 * 0.7 / 2));
+  CHECK(CqlLoss{.alpha = 0}(in(q), 1, 1.3, 1, td) == close(0.7 * 0.7 / 2));
   same(td, {0, 0.7, 0});
   Numbers d(3);
-  Cql{.alpha = 0.7}(in(q), 2, -0.4, 1.9, d);
+  CqlLoss{.alpha = 0.7}(in(q), 2, -0.4, 1.9, d);
   CHECK(gradient_matches(
       [&](std::span<const double> x) {
         Numbers unused(3);
-        return 1.9 * Cql{.alpha = 0.7}(x, 2, -0.4, 1, unused);
+        return 1.9 * CqlLoss{.alpha = 0.7}(x, 2, -0.4, 1, unused);
       },
       q, d));
 
   const Numbers hidden{1, poison, 0.5};
   const bool mask[3] = {true, false, true};
   Numbers m{0, 8, 0};
-  CHECK(Cql{.alpha = 1}(in(hidden), 0, 1, 1, m, mask) == close(std::log(std::exp(1.0) + std::exp(0.5)) - 1));
+  CHECK(CqlLoss{.alpha = 1}(in(hidden), 0, 1, 1, m, mask) == close(std::log(std::exp(1.0) + std::exp(0.5)) - 1));
   CHECK(m[1] == 8);
-  CHECK(says(message_of([&] { Cql{}(in(hidden), 1, 1, 1, m, mask); }), "Cql", "action 1 is masked"));
-  CHECK(says(message_of([&] { Cql{}(in(hidden), 0, 1, 1, m); }), "q[1]", "nan"));
-  CHECK(says(message_of([&] { Cql{}(in(q), 3, 1, 1, m); }), "action is 3"));
-  CHECK(says(message_of([&] { Cql{.alpha = -1}(in(q), 0, 1, 1, m); }), "alpha"));
+  CHECK(says(message_of([&] { CqlLoss{}(in(hidden), 1, 1, 1, m, mask); }), "CqlLoss", "action 1 is masked"));
+  CHECK(says(message_of([&] { CqlLoss{}(in(hidden), 0, 1, 1, m); }), "q[1]", "nan"));
+  CHECK(says(message_of([&] { CqlLoss{}(in(q), 3, 1, 1, m); }), "action is 3"));
+  CHECK(says(message_of([&] { CqlLoss{.alpha = -1}(in(q), 0, 1, 1, m); }), "alpha"));
   const Numbers steep{700, -700, 0};
   Numbers s(3);
-  CHECK(Cql{.alpha = 1}(in(steep), 1, 0, 1, s) == close(1400.0 + 700.0 * 700.0 / 2));
+  CHECK(CqlLoss{.alpha = 1}(in(steep), 1, 0, 1, s) == close(1400.0 + 700.0 * 700.0 / 2));
   CHECK(s[0] == close(1.0));
 }
 
@@ -201,7 +201,7 @@ TEST_CASE("CQL's bandit: where the minimum lies for each alpha") {
     const double step = 1 / (alpha + 1);
     for (int k = 0; k < 20'000; ++k) {
       Numbers dq(mu.size());
-      for (std::size_t a = 0; a < mu.size(); ++a) Cql{alpha}(in(q), static_cast<int>(a), r[a], mu[a], dq);
+      for (std::size_t a = 0; a < mu.size(); ++a) CqlLoss{alpha}(in(q), static_cast<int>(a), r[a], mu[a], dq);
       for (std::size_t a = 0; a < mu.size(); ++a) q[a] -= step * dq[a];
     }
     return q;
@@ -245,7 +245,7 @@ TEST_CASE("Cal-QL: values below the reference aren't pushed down") {
   same(some.dq, {1.0 / 3, 1.0 / 3, 0});
 
   Numbers row(3);
-  CHECK(Cql{.alpha = 1}(in(q), 1, 1.5, 1, row, {}, 0.4) == close(push({.alpha = 1}, at, 1.5).value));
+  CHECK(CqlLoss{.alpha = 1}(in(q), 1, 1.5, 1, row, {}, 0.4) == close(push({.alpha = 1}, at, 1.5).value));
 }
 
 TEST_CASE("Sampled actions: densities, temperature, forms and slopes") {
@@ -277,7 +277,7 @@ TEST_CASE("Sampled actions: densities, temperature, forms and slopes") {
 }
 
 TEST_CASE("TD3+BC: numbers, invariance to the reward's scale, cloning at alpha = 0") {
-  const Td3Bc loss{.alpha = 2.5};
+  const Td3BcLoss loss{.alpha = 2.5};
   const Numbers pi{0.1, -0.6}, a{0.4, -0.2}, dq{2, -1}, values{-4, 4, 3, -5}, three{1, -3, 2};
   CHECK(loss.lambda(in(three)) == 1.25);
   CHECK(loss.lambda(in(values)) == 0.625);
@@ -289,7 +289,7 @@ TEST_CASE("TD3+BC: numbers, invariance to the reward's scale, cloning at alpha =
   loss(in(pi), a, -30, steeper, loss.lambda(in(larger)), 1, scaled);
   same(scaled, d);
   Numbers cloned(2);
-  const Td3Bc clone{.alpha = 0};
+  const Td3BcLoss clone{.alpha = 0};
   CHECK(clone(in(pi), a, -3, dq, clone.lambda(in(values)), 1, cloned) == close((0.09 + 0.16) / 2));
   same(cloned, {-0.3, -0.4});
 
@@ -303,8 +303,8 @@ TEST_CASE("TD3+BC: numbers, invariance to the reward's scale, cloning at alpha =
   CHECK(gradient_matches(value, pi, analytic));
 
   const Numbers zeros(3, 0.0), bad{1, poison};
-  CHECK(says(message_of([&] { loss.lambda(in(zeros)); }), "Td3Bc", "epsilon"));
-  CHECK(Td3Bc{.alpha = 2.5, .epsilon = 0.5}.lambda(in(zeros)) == 5);
+  CHECK(says(message_of([&] { loss.lambda(in(zeros)); }), "Td3BcLoss", "epsilon"));
+  CHECK(Td3BcLoss{.alpha = 2.5, .epsilon = 0.5}.lambda(in(zeros)) == 5);
   CHECK(says(message_of([&] { loss(in(pi), bad, 0, dq, 1, 1, d); }), "a[1]", "nan"));
   CHECK(says(message_of([&] { loss(in(pi), a, 0, bad, 1, 1, d); }), "dq[1]", "nan"));
   same(d, {-1.55, 0.225});
@@ -314,7 +314,7 @@ TEST_CASE("Offline losses allocate nothing, in float too") {
   const std::vector<float> q{1, 2, 0.5F}, v{0.3F, 0.2F, 0.1F};
   std::vector<float> dq(3);
   const test::Allocations allocations;
-  const float cql = Cql{}(std::span(q), 0, 1.3F, 1, dq);
+  const float cql = CqlLoss{}(std::span(q), 0, 1.3F, 1, dq);
   const double expectile = mean_loss(ExpectileLoss{}, ValueColumns<float>{.value = v, .target = q}, dq);
   CHECK(allocations.count() == 0);
   CHECK(static_cast<double>(cql) == close(7.366843920539724, 1e-6));

@@ -68,9 +68,7 @@ class ActorAndCritics {
 
   template <class A>
   void archive(A& ar) {
-    const std::size_t capacity = memory_.capacity();
     ar(actor_, critics_, target_critics_, memory_, steps_);
-    check_size(where_, "the memory", memory_.capacity(), capacity);
     check_size(where_, "a remembered state", memory_.state_size(), state_.size());
     check_size(where_, "a remembered action", memory_.action_size(), numbers_);
     check_size(where_, "the target critics", target_critics_.size(), critics_.theta().size());

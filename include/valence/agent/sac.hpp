@@ -153,6 +153,7 @@ class Sac : public detail::ActorAndCritics<F, L, Parallel<C, C>, O> {
   template <class A>
   void archive(A& ar) {
     Base::archive(ar);
+    check_size("Sac::archive", "the memory", this->memory_.capacity(), options_.replay);
     ar(log_temperature_, temperature_state_, actor_loss_, critic_loss_, entropy_);
   }
 

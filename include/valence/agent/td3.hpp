@@ -152,6 +152,7 @@ class DeterministicActorCritic : public ActorAndCritics<F, Deterministic<A>, C, 
   template <class Ar>
   void archive(Ar& ar) {
     Base::archive(ar);
+    check_size(this->where_, "the memory", this->memory_.capacity(), options_.replay);
     ar(target_actor_, actor_loss_, critic_loss_);
     if constexpr (Archivable<Noise>) ar(noise_);
     check_size(this->where_, "the target actor", target_actor_.size(), this->actor_.theta().size());

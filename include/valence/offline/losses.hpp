@@ -60,8 +60,8 @@ struct LogProbColumns {
 };
 
 /// -log pi(a): behaviour cloning. Slope -1. On a table its minimum is the log's empirical frequencies.
-struct BehaviourCloning {
-  static constexpr std::string_view name = "BehaviourCloning";
+struct BehaviourCloningLoss {
+  static constexpr std::string_view name = "BehaviourCloningLoss";
   static constexpr bool uses_weight = false;
   void check() const {}
   template <Scalar S>
@@ -93,11 +93,11 @@ struct WeightedRegression {
 /// -lambda Q(s, pi(s)) + mean_j (pi_j(s) - a_j)^2 with lambda = alpha / mean |Q|: TD3+BC (Fujimoto & Gu 2021,
 /// section 5). lambda makes the balance independent of the reward's scale and is never differentiated. alpha = 0 is
 /// behaviour cloning of a deterministic policy.
-struct Td3Bc {
+struct Td3BcLoss {
   double alpha = 2.5;  ///< finite, >= 0
   double epsilon = 0;  ///< >= 0, added to mean |Q|; 0: a batch whose values are all 0 throws
 
-  static constexpr std::string_view name = "Td3Bc";
+  static constexpr std::string_view name = "Td3BcLoss";
 
   /// lambda of a batch: alpha / (mean |Q(s, pi(s))| + epsilon). `q`: an entry a sample, finite.
   template <Scalar S>
@@ -208,7 +208,7 @@ struct ConservativePenalty {
   static constexpr std::string_view name = "ConservativePenalty";
 
   /// `q_data`: Q(s, a). dq[i] += w d / dq[i], an entry an entry of `in.q`; `d_data`: w times the derivative with
-  /// respect to q_data, added. (Discrete actions: `Cql` does both in one row.) Throws `Error` before anything is
+  /// respect to q_data, added. (Discrete actions: `CqlLoss` does both in one row.) Throws `Error` before anything is
   /// changed.
   template <Scalar S>
   S operator()(const PushedDown<S>& in, std::type_identity_t<S> q_data, std::type_identity_t<S> w,
@@ -263,10 +263,10 @@ struct ConservativePenalty {
 /// alpha (log sum exp Q(s, .) - Q(s, a)) + (Q(s, a) - y)^2 / 2: CQL(H) with discrete actions (Kumar et al. 2020,
 /// equation 4). alpha = 0 is Q-learning. Where the log's law is mu, the minimum has sum_a mu(a) (Q(a) - E y(a)) = 0 for
 /// every alpha.
-struct Cql {
+struct CqlLoss {
   double alpha = 5;  ///< finite, >= 0
 
-  static constexpr std::string_view name = "Cql";
+  static constexpr std::string_view name = "CqlLoss";
   /// `q`: Q(s, .), an entry an action; `action`: the logged one; `target`: y, never differentiated. dq += w (alpha
   /// (softmax(Q) - e_a) + e_a (Q(a) - y)). With a `reference` Cal-QL: see `ConservativePenalty`. What `mask` hides
   /// isn't read. Throws `Error` before dq is changed.
