@@ -11,12 +11,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <ctime>
 #include <string>
 #include <vector>
 
+#include "peak.hpp"
 #include "support/allocations.hpp"
-#include "valence/core/lanes.hpp"
 #include "valence/core/random.hpp"
 #include "valence/function/mlp.hpp"
 #include "valence/function/optimizers.hpp"
@@ -24,44 +23,6 @@
 namespace {
 
 using namespace valence;
-
-double now() {
-  timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
-/// `steps` steps of independent multiply-adds in the widest registers: 12 chains, more than latency times ports asks
-/// for.
-constexpr int chains = 12;
-constexpr double flops_a_step = 2.0 * chains * static_cast<double>(lane_count<Lanes<float>>);
-void multiply_add(std::int64_t steps) {
-  using V = Lanes<float>;
-  V sum[chains], factor = splat<V>(0.999f), term = splat<V>(1e-3f);
-  for (int i = 0; i < chains; ++i) sum[i] = splat<V>(static_cast<float>(i));
-  benchmark::DoNotOptimize(factor);
-  benchmark::DoNotOptimize(term);
-  for (std::int64_t k = 0; k < steps; ++k) {
-#if defined(__clang__)
-#pragma clang loop unroll(full)
-#elif defined(__GNUC__)
-#pragma GCC unroll 12
-#endif
-    for (int i = 0; i < chains; ++i) sum[i] = sum[i] * factor + term;
-  }
-  V total{};
-  for (int i = 0; i < chains; ++i) total += sum[i];
-  benchmark::DoNotOptimize(total);
-}
-/// Operations a second, five times: ours is a mean over many steps, so the median of these is its like.
-void measure_peak(std::vector<double>& peaks) {
-  for (int r = 0; r < 5; ++r) {
-    constexpr std::int64_t steps = 200'000;
-    const double start = now();
-    multiply_add(steps);
-    peaks.push_back(flops_a_step * static_cast<double>(steps) / (now() - start));
-  }
-}
 
 struct Case {
   std::vector<int> sizes;

@@ -280,7 +280,9 @@ class PolicySource {
 //     $signature
 //
 $meaning
-#pragma once
+)"
+          "#pragma"
+          R"( once
 
 #include <cmath>
 
