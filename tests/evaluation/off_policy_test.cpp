@@ -349,7 +349,7 @@ TEST_CASE("replay keeps the rounds that the agent would have chosen, and is unbi
   LoggedBandit finite = log;
   finite.reward[0] = 100;
   Rng rng{7};
-  const Replay seen = replay(cycle, finite, rng);
+  const ReplayResult seen = replay(cycle, finite, rng);
   CHECK(seen.rewards == Numbers{2, 4, 5, 7});
   CHECK(cycle.seen == seen.rewards);
   CHECK(seen.reward.mean() == 4.5);
@@ -364,7 +364,7 @@ TEST_CASE("replay keeps the rounds that the agent would have chosen, and is unbi
   for (int k = 0; k < 60; ++k) {
     Rng stream = Rng{8}.split(k);
     Ucb1 one(3), other(3);
-    const Replay replayed = replay(one, play(bandit, Numbers(3, 1.0 / 3), 3000, stream), stream);
+    const ReplayResult replayed = replay(one, play(bandit, Numbers(3, 1.0 / 3), 3000, stream), stream);
     REQUIRE(replayed.rewards.size() >= 800);
     logged.add(mean(std::span(replayed.rewards).first(800)));
     lived.add(run_bandit(other, bandit, {.steps = 800}, stream).reward / 800);
@@ -382,6 +382,6 @@ TEST_CASE("replay keeps the rounds that the agent would have chosen, and is unbi
     linear.action.push_back(a), linear.reward.push_back(world.pull(a, rng)), linear.propensity.push_back(0.5);
   }
   LinUcb agent(2, 3);
-  const Replay learnt = replay(agent, linear, rng);
+  const ReplayResult learnt = replay(agent, linear, rng);
   CHECK(learnt.reward.mean() > mean(linear.reward) + 0.1);
 }

@@ -15,7 +15,7 @@
 namespace valence {
 
 /// What `replay` saw.
-struct Replay {
+struct ReplayResult {
   RunningMoments reward = {};        ///< of the rounds that were kept; `mean()` is the agent's mean reward a round
   std::uint64_t rounds = 0;          ///< of the log that were looked at
   std::vector<double> rewards = {};  ///< of the rounds that were kept, in order: how the agent learnt
@@ -31,7 +31,7 @@ struct Replay {
 /// millionth, relative), and where no round was kept. The agent has learnt from the rounds before a later error of its
 /// own.
 template <class Agent>
-Replay replay(Agent& agent, const LoggedBandit& log, Rng& rng) {
+ReplayResult replay(Agent& agent, const LoggedBandit& log, Rng& rng) {
   constexpr bool contextual = ContextualBanditAgent<Agent>;
   static_assert(contextual || BanditAgent<Agent>,
                 "valence: an agent for bandits needs choose(rng) and update(arm, reward), or, with contexts, "
@@ -42,7 +42,7 @@ Replay replay(Agent& agent, const LoggedBandit& log, Rng& rng) {
     if (!(std::abs(log.propensity[i] - uniform) <= 1e-6 * uniform))
       fail("replay", "propensity[{}] is {}; expected 1 / {} = {}: replay needs a uniform logging policy", i,
            log.propensity[i], log.actions, uniform);
-  Replay out;
+  ReplayResult out;
   for (std::size_t i = 0; i < log.size(); ++i) {
     ++out.rounds;
     if constexpr (contextual) {

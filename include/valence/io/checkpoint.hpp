@@ -649,8 +649,12 @@ bool train_with_checkpoints(R& run, const CheckpointedTraining& training, Callba
   if (training.path.empty()) fail(where, "path is empty; expected a file's name");
   check_positive(where, "steps", training.steps);
   check_positive(where, "every", training.every);
-  if (const auto folder = training.path.parent_path(); !folder.empty() && !std::filesystem::is_directory(folder))
-    fail(where, "{} is no folder; expected one for the checkpoint", shown(folder.string()));
+  if (const auto folder = training.path.parent_path(); !folder.empty()) {
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    if (!std::filesystem::is_directory(folder))
+      fail(where, "{} is no folder and can't be made one; expected one for the checkpoint", shown(folder.string()));
+  }
   const CheckpointOptions options{.kind = training.kind};
   detail::remove_leftovers(training.path);
   if (std::filesystem::exists(training.path)) load_checkpoint(training.path, run, options);
