@@ -56,10 +56,10 @@ const Work ppo_work{307'200,
 // Batch 100: targets, fit of both critics; actor at s' and s, critics at its action and back to it, the actor's pullback.
 const Work sac_work{10'000, 100 * (2 * forward_flops(4, 1) + 2 * (forward_flops(4, 1) + backward_flops(4, 1)) +
                                    2 * forward_flops(3, 2) + 4 * forward_flops(4, 1) + backward_flops(3, 2))};
-// The same without an entropy, the actor at every second update.
+// The same without an entropy; at every second update the actor, up the first critic.
 const Work td3_work{
     10'000, 100 * (forward_flops(3, 1) + 2 * forward_flops(4, 1) + 2 * (forward_flops(4, 1) + backward_flops(4, 1)) +
-                   0.5 * (forward_flops(3, 1) + 4 * forward_flops(4, 1) + backward_flops(3, 1)))};
+                   0.5 * (forward_flops(3, 1) + 2 * forward_flops(4, 1) + backward_flops(3, 1)))};
 
 template <class Agent, class E>
 void play(benchmark::State& state, const Work& work, Agent agent, E env) {

@@ -8,6 +8,7 @@
 #include <limits>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -124,10 +125,11 @@ class DeterministicActorCritic : public ActorAndCritics<F, Deterministic<A>, C, 
     const auto y = this->actor_.forward(outputs_of(b.state), this->actor_tape_);
     choose(y);
     this->join(b.state, chosen, this->joined_);
-    const auto q = this->critics_.forward(outputs_of(this->joined_), this->critic_tape_);
-    auto dq = this->dq_.zero(q.rows(), n);
-    dq.row(0).setConstant(S(-1) / static_cast<S>(n));
-    this->pull_to_actions(this->dq_.get());
+    const auto& critic = first_critic(this->critics_.model());
+    const auto theta = std::as_const(this->critics_).theta().first(critic.parameter_count());
+    const auto q = critic.forward(theta, outputs_of(this->joined_), first_critic_tape_);
+    this->dq_.resize(1, n).setConstant(S(-1) / static_cast<S>(n));
+    critic.pullback_input(theta, this->joined_, first_critic_tape_, this->dq_.get(), this->d_joined_);
     auto dy = this->dy_.zero(y.rows(), n);
     double sum = 0;
     for (Eigen::Index j = 0; j < n; ++j) {
@@ -172,6 +174,15 @@ class DeterministicActorCritic : public ActorAndCritics<F, Deterministic<A>, C, 
   }
 
  private:
+  // Where there are two critics the actor climbs the first.
+  static const auto& first_critic(const C& critics) {
+    if constexpr (requires { critics.first(); })
+      return critics.first();
+    else
+      return critics;
+  }
+  using FirstCritic = std::remove_cvref_t<decltype(first_critic(std::declval<const C&>()))>;
+
   // The actions for a batch's outputs, into drawn_.
   void choose(const Outputs<S>& y) {
     this->drawn_.resize(static_cast<Eigen::Index>(this->numbers_), y.cols());
@@ -197,6 +208,7 @@ class DeterministicActorCritic : public ActorAndCritics<F, Deterministic<A>, C, 
   Noise noise_;
   std::vector<S> target_actor_;
   typename F::Tape target_actor_tape_ = {};
+  typename FirstCritic::Tape first_critic_tape_ = {};
   double actor_loss_ = 0, critic_loss_ = 0;
 };
 
