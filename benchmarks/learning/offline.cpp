@@ -146,14 +146,14 @@ int main(int count, char** arguments) {
     measure(vl::BehaviourCloning{policy, law, adam, {.batch = batch, .step_factor = factor}}, true);
     const auto conservative = [&](double alpha, bool calibrated) {
       return vl::Cql{actions,
-                          adam,
-                          {.discount = discount,
-                           .alpha = alpha,
-                           .calibrated = calibrated,
-                           .truncated_value = never,
-                           .target_rate = target_rate,
-                           .batch = batch,
-                           .step_factor = factor}};
+                     adam,
+                     {.discount = discount,
+                      .alpha = alpha,
+                      .calibrated = calibrated,
+                      .truncated_value = never,
+                      .target_rate = target_rate,
+                      .batch = batch,
+                      .step_factor = factor}};
     };
     measure(conservative(0, false), false);
     measure(
@@ -165,16 +165,16 @@ int main(int count, char** arguments) {
             {.discount = discount, .temperature = 2, .truncated_value = never, .batch = batch, .step_factor = factor}},
         true);
     measure(vl::Iql{policy,
-                         law,
-                         actions,
-                         value,
-                         adam,
-                         {.discount = discount,
-                          .tau = 0.9,
-                          .beta = 3,
-                          .target_rate = target_rate,
-                          .batch = batch,
-                          .step_factor = factor}},
+                    law,
+                    actions,
+                    value,
+                    adam,
+                    {.discount = discount,
+                     .tau = 0.9,
+                     .beta = 3,
+                     .target_rate = target_rate,
+                     .batch = batch,
+                     .step_factor = factor}},
             true);
     for (const bool calibrated : {false, true})
       for (const double alpha : {0.1, 1.0}) measure(conservative(alpha, calibrated), false);

@@ -1,10 +1,10 @@
 // Do the deep online learners learn? Each is trained from N seeds on a classic of control, and what the policy that it
 // ends with earns is held against the mark at which the task counts as solved.
 //
-//     online                              all tasks, seeds 0 to 9
-//     online --seed 100 --seeds 20        seeds 100 to 119
-//     online --only CartPole --only SAC   tasks whose name contains one of these words
-//     online --json results.json
+//     learning_online                              all tasks, seeds 0 to 9
+//     learning_online --seed 100 --seeds 20        seeds 100 to 119
+//     learning_online --only CartPole --only SAC   tasks whose name contains one of these words
+//     learning_online --json results.json
 //
 // Protocol: training ends after a fixed number of steps, and the *last* policy is judged, not the best on the way: its
 // greedy actions, over 100 fresh episodes. A line tells the interquartile mean over the seeds (Agarwal et al. 2021) and
@@ -132,10 +132,10 @@ std::vector<Task> tasks() {
   };
 
   return {
-      {"CartPole-v1/DQN", 100'000, solved_cart_pole, "500.0 [zoo], 488.7 +- 16.1 [CleanRL]",
-       trained_on(cart_pole,
-                  dqn(4, 2, vl::ScalarHead{}, 5e-4, 0.16, 0.1,
-                      {.double_q = true, .batch = 64, .train_every = 4, .updates = 2, .target_every = 250}))},
+      // One-step targets at these numbers of updates leave some seeds short of 475, or far above the values' bound.
+      {"CartPole-v1/DQN (3-step)", 100'000, solved_cart_pole, "500.0 [zoo], 488.7 +- 16.1 [CleanRL]",
+       trained_on(cart_pole, dqn(4, 2, vl::ScalarHead{}, 2e-3, 0.2, 0.05,
+                                 {.n_step = 3, .replay = 50'000, .batch = 64, .train_every = 2, .target_every = 500}))},
       {"CartPole-v1/C51", 50'000, solved_cart_pole, "498.5 +- 1.8 [CleanRL]",
        trained_on(cart_pole,
                   dqn(4, 2, vl::CategoricalReturn{.atoms = 51, .min = 0, .max = 100}, 2.3e-3, 0.16, 0.04, bursts))},

@@ -412,7 +412,7 @@ TEST_CASE("Groups must be whole, and answers usable") {
   CHECK(says(message_of([&] { tell(agent, 1, 1, 1); }), "Rloo", "answer 1 of a group", "3 times"));
   CHECK(says(message_of([&] { tell(agent, 0, 3, 1); }), "action of step 1 is 3", "[0, 2]"));
   CHECK(says(message_of([&] { tell(agent, 0, 0, nan); }), "reward of step 1 is nan"));
-  CHECK(says(message_of([&] { agent.act(2, rng); }), "OneHot", "2"));
+  CHECK(says(message_of([&] { agent.act(2, rng); }), "the state", "2"));
   CHECK(says(message_of([&] { agent.learn(Transition<int, int>{0, 0, 1, 0, false, true}, rng); }), "one step"));
   CHECK(agent.steps() == 1);
   // The group goes on as if nothing had been said.

@@ -508,7 +508,8 @@ TEST_CASE("training with checkpoints refuses what can't work", "[F10]") {
   CHECK(says(refusal({.steps = 10}), "path is empty"));
   CHECK(says(refusal({.path = path}), "steps is 0"));
   CHECK(says(refusal({.path = path, .steps = 10, .every = 0}), "every is 0"));
-  CHECK(says(refusal({.path = folder.with("file", "text") / "walk", .steps = 10}), "file' is no folder"));
+  const test::TemporaryFolder other;
+  CHECK(says(refusal({.path = other.with("file", "text") / "walk", .steps = 10}), "file' is no folder"));
   CHECK(walk.steps() == 0);
   CHECK(folder.files().empty());
   folder.with("walk", "no checkpoint");
