@@ -112,20 +112,27 @@ struct HlGauss {
     S* const p = out.data() + first;
     for (std::size_t i = 0; i < first; ++i) out[i] = 0;
     for (std::size_t i = last; i < out.size(); ++i) out[i] = 0;
-    const auto mass = [&]<class T>(std::size_t i) {
-      const T low = (detail::indices_from<T>(i) + offset) * scale,
-              high = (detail::indices_from<T>(i + 1) + offset) * scale;
-      const T low_tail = normal_cdf(-elementary::abs(low)), high_tail = normal_cdf(-elementary::abs(high));
+    const auto place = [&]<class T>(std::size_t i) { return (detail::indices_from<T>(i) + offset) * scale; };
+    const auto tail = [&]<class T>(std::size_t i) {
+      return normal_cdf(-elementary::abs(place.template operator()<T>(i)));
+    };
+    detail::for_lanes_twice<S>(n, [&]<class T>(std::size_t i) { store<T>(p + i, tail.template operator()<T>(i)); });
+    const S end_tail = tail.template operator()<S>(n);
+    // In place: the mass of bin i needs the tails of edges i and i + 1, and is written over the first.
+    const auto mass = [&]<class T>(std::size_t i, T low_tail, T high_tail) {
+      const T low = place.template operator()<T>(i), high = place.template operator()<T>(i + 1);
       const T one_side = elementary::select(low < S(0), high_tail - low_tail, low_tail - high_tail);
       const auto holds_v = elementary::select(low < S(0), high, T{} - S(1)) > S(0);
       const T q = elementary::select(holds_v, (S(1) - low_tail) - high_tail, one_side);
       return elementary::select(q > S(0), q, T{});
     };
-    const S sum = detail::lane_sums<S, 1>(n, [&]<class T>(std::size_t i) {
-      const T q = mass.template operator()<T>(i);
+    const S before_last = detail::lane_sums<S, 1>(n - 1, [&]<class T>(std::size_t i) {
+      const T q = mass.template operator()<T>(i, load<T>(p + i), load<T>(p + i + 1));
       store<T>(p + i, q);
       return std::array<T, 1>{q};
     })[0];
+    p[n - 1] = mass.template operator()<S>(n - 1, p[n - 1], end_tail);
+    const S sum = before_last + p[n - 1];
     detail::for_lanes<S>(n, [&]<class T>(std::size_t i) { store<T>(p + i, load<T>(p + i) / sum); });
   }
 };
