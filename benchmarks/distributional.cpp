@@ -53,7 +53,10 @@ struct Laws {
     valence::Rng rng{3};
     for (std::size_t j = 0; j < batch; ++j) {
       double sum = 0;
-      for (std::size_t k = 0; k < atoms; ++k) sum += p[j * atoms + k] = static_cast<S>(rng.uniform());
+      for (std::size_t k = 0; k < atoms; ++k) {
+        p[j * atoms + k] = static_cast<S>(rng.uniform());
+        sum += static_cast<double>(p[j * atoms + k]);
+      }
       for (std::size_t k = 0; k < atoms; ++k) p[j * atoms + k] /= static_cast<S>(sum);
       reward[j] = static_cast<S>(rng.uniform(-1, 1));
       discount[j] = rng.uniform() < 0.1 ? S(0) : S(0.99);

@@ -32,7 +32,7 @@
 ///
 ///     save_policy_source("pole_policy.hpp", policy, {.name = "pole_policy"});
 ///
-///     #include "pole_policy.hpp"                       // in the other program
+///     #include <pole_policy.hpp>                       // in the other program
 ///     int a = pole_policy::act(observation);           // const float*, `observation_size` numbers
 ///
 /// Continuous policies have `void act(const float* observation, float* action)`; those of double take double. Discrete
