@@ -321,6 +321,14 @@ TEST_CASE("Double: the online network chooses, the target network's law is proje
   bootstrap_greedy(head, std::span<const double>(target), target, 0, 1, out);
   same(out, {0.1, 0.9});
   CHECK(greedy_action(head, std::span<const double>(online)) == 1);
+  // A mask: what is impossible isn't chosen, and isn't read.
+  const bool first_only[] = {true, false}, none[] = {false, false};
+  Numbers half = online;
+  half[2] = half[3] = poison;
+  CHECK(greedy_action(head, std::span<const double>(half), first_only) == 0);
+  bootstrap_greedy(head, std::span<const double>(half), target, 0, 1, out, first_only);
+  same(out, {0.1, 0.9});
+  CHECK_THROWS_AS(greedy_action(head, std::span<const double>(online), none), Error);
   const Numbers nothing(4, poison);
   bootstrap_greedy(head, std::span<const double>(nothing), nothing, 0.25, 0, out);
   same(out, {0.75, 0.25});

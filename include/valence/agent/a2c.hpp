@@ -3,10 +3,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
 #include <span>
 #include <utility>
-#include <vector>
 
 #include "valence/agent/metrics.hpp"
 #include "valence/agent/on_policy.hpp"
@@ -87,13 +85,10 @@ class A2c : public detail::OnPolicyAgent<F, L, O> {
   void update() {
     auto& rollout = this->rollout_;
     rollout.find_advantages(options_.discount, options_.lambda);
-    const auto n = static_cast<std::size_t>(rollout.size());
-    columns_.resize(n);
-    std::iota(columns_.begin(), columns_.end(), std::size_t{0});
     explained_ = detail::explained_variance(rollout.value, rollout.target, rollout.size());
     statistics_ = {};
     const double factor = options_.step_factor.in("A2c", "step_factor", this->updates(), 0, 1e9);
-    this->descend(columns_, PolicyGradient{}, SquaredError{},
+    this->descend(this->all_columns(), PolicyGradient{}, SquaredError{},
                   {.entropy = options_.entropy_weight,
                    .value = options_.value_weight,
                    .max_gradient_norm = options_.max_gradient_norm,
@@ -103,7 +98,6 @@ class A2c : public detail::OnPolicyAgent<F, L, O> {
   }
 
   A2cOptions options_;
-  std::vector<std::size_t> columns_ = {};
   detail::UpdateStatistics statistics_ = {};
   double explained_ = 0;
 };

@@ -107,14 +107,7 @@ class DiscreteSac {
     const int action = static_cast<int>(t.action);
     if (action < 0 || action >= law_.actions)
       fail("DiscreteSac", "the transition's action is {}; expected one in [0, {}]", action, law_.actions - 1);
-    actor_.learned().write_input(t.state, std::span<S>(state_));
-    actor_.learned().write_input(t.next, std::span<S>(next_));
-    memory_.add({.state = state_,
-                 .action = action,
-                 .reward = static_cast<S>(t.reward),
-                 .next = next_,
-                 .terminated = t.terminated,
-                 .truncated = t.truncated});
+    detail::remember(memory_, actor_.learned(), t, action, std::span<S>(state_), std::span<S>(next_));
     ++steps_;
     if (steps_ >= options_.warm_up && steps_ % options_.train_every == 0)
       for (int k = 0; k < options_.updates; ++k) update(rng);
@@ -220,10 +213,8 @@ class DiscreteSac {
         dq(row, j) = share * error;
       }
     }
-    critic_loss_ = loss / (2 * static_cast<double>(n));
-    if (!std::isfinite(critic_loss_))
-      fail("DiscreteSac", "the run has diverged: the critics' loss is {} at update {}; expected a finite number",
-           critic_loss_, updates());
+    critic_loss_ =
+        detail::check_divergence("DiscreteSac", "the critics' loss", loss / (2 * static_cast<double>(n)), updates());
     critics_.pullback(x, critic_tape_, dq_.get());
     critics_.step("DiscreteSac", options_.max_gradient_norm, factor);
   }

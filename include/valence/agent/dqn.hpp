@@ -14,6 +14,7 @@
 #include "valence/agent/action_mask.hpp"
 #include "valence/agent/metrics.hpp"
 #include "valence/agent/network.hpp"
+#include "valence/agent/off_policy.hpp"
 #include "valence/core/archive.hpp"
 #include "valence/core/error.hpp"
 #include "valence/core/random.hpp"
@@ -125,14 +126,7 @@ class Dqn {
     const int action = static_cast<int>(t.action);
     if (action < 0 || action >= actions_)
       fail("Dqn", "the transition's action is {}; expected one in [0, {}]", action, actions_ - 1);
-    net_.learned().write_input(t.state, std::span<S>(state_));
-    net_.learned().write_input(t.next, std::span<S>(next_));
-    memory_.add({.state = state_,
-                 .action = action,
-                 .reward = static_cast<S>(t.reward),
-                 .next = next_,
-                 .terminated = t.terminated,
-                 .truncated = t.truncated});
+    detail::remember(memory_, net_.learned(), t, action, std::span<S>(state_), std::span<S>(next_));
     if (priorities_) priorities_->add();
     ++steps_;
     if (steps_ >= options_.warm_up && steps_ % options_.train_every == 0)
@@ -162,8 +156,7 @@ class Dqn {
     losses_.resize(k);
     loss_ = static_cast<double>(loss_columns(head_, y, std::span<const int>(batch_.action.data(), k), target_law_.get(),
                                              dy, view(std::as_const(batch_.weight)), std::span<S>(losses_)));
-    if (!std::isfinite(loss_))
-      fail("Dqn", "the run has diverged: the loss is {} at update {}; expected a finite number", loss_, updates());
+    detail::check_divergence("Dqn", "the loss", loss_, updates());
     if (priorities_) write_priorities(y);
     net_.pullback(x, tape_, dy_.get());
     net_.step("Dqn", options_.max_gradient_norm, options_.step_factor.in("Dqn", "step_factor", updates(), 0, 1e9));
@@ -208,17 +201,8 @@ class Dqn {
 
   static DqnOptions checked(DqnOptions options) {
     constexpr auto where = "Dqn";
-    check_range(where, "discount", options.discount, 0, 1);
-    check_positive(where, "n_step", options.n_step);
-    check_positive(where, "replay", options.replay);
-    check_positive(where, "batch", options.batch);
-    check_positive(where, "warm_up", options.warm_up);
-    check_positive(where, "train_every", options.train_every);
-    check_positive(where, "updates", options.updates);
+    options = detail::checked_off_policy(where, std::move(options));
     check_positive(where, "target_every", options.target_every);
-    if (!(options.target_rate > 0 && options.target_rate <= 1))
-      fail(where, "target_rate is {}; expected a number in (0, 1]", options.target_rate);
-    check_range(where, "max_gradient_norm", options.max_gradient_norm, 0, (std::numeric_limits<double>::max)());
     return options;
   }
 
@@ -231,17 +215,7 @@ class Dqn {
   template <class State>
   int best(const State& state) {
     const auto y = outputs(state);
-    return best_possible(y, mask_(std::span<const S>(state_)));
-  }
-  int best_possible(std::span<const S> y, ActionMask mask) const {
-    int best = -1;
-    S most = 0;
-    for (int a = 0; a < actions_; ++a) {
-      if (!mask.empty() && !mask[static_cast<std::size_t>(a)]) continue;
-      const S v = head_.value(detail::action_outputs(y, head_.size(1), static_cast<std::size_t>(a)));
-      if (best < 0 || v > most) best = a, most = v;
-    }
-    return best;
+    return static_cast<int>(greedy_action(head_, y, mask_(std::span<const S>(state_))));
   }
   int any_possible(ActionMask mask, Rng& rng) const {
     if (mask.empty()) return rng.below(actions_);
@@ -263,13 +237,10 @@ class Dqn {
     const auto chooser = options_.double_q ? net_.forward(x, tape_) : judge;
     auto law = target_law_.resize(head_.size(1), x.cols());
     for (Eigen::Index j = 0; j < x.cols(); ++j) {
-      if (batch_.terminated[j]) {
-        head_.encode(batch_.reward[j], detail::column(law, j));
-        continue;
-      }
-      const int best = best_possible(detail::column(chooser, j), mask_(detail::column(x, j)));
-      const auto z = detail::action_outputs(detail::column(judge, j), head_.size(1), static_cast<std::size_t>(best));
-      head_.bootstrap(z, batch_.reward[j], batch_.discount[j], detail::column(law, j));
+      const bool goes_on = !batch_.terminated[j];  // otherwise the next state isn't looked at, not even for its mask
+      bootstrap_greedy(head_, detail::column(chooser, j), detail::column(judge, j), batch_.reward[j],
+                       goes_on ? batch_.discount[j] : S(0), detail::column(law, j),
+                       goes_on ? mask_(detail::column(x, j)) : ActionMask{});
     }
   }
   void write_priorities(const Outputs<S>& y) {

@@ -27,6 +27,7 @@ struct LearningEvent {
   std::span<const Metric> metrics = {};
 };
 
+/// A callback of them.
 template <class C>
 concept LearningCallback = std::invocable<C&, const LearningEvent&>;
 

@@ -21,6 +21,13 @@
 /// What the agents of this floor do with a model, a batch at a time.
 namespace valence::detail {
 
+/// A number that is trained on: throws `Error` that says which one diverged, and when.
+inline double check_divergence(std::string_view where, std::string_view what, double value, std::int64_t update) {
+  if (!std::isfinite(value))
+    fail(where, "the run has diverged: {} is {} at update {}; expected a finite number", what, value, update);
+  return value;
+}
+
 /// A matrix whose columns a batch fills: grows when a batch is larger than any before, and is read as a view of the
 /// batch's size, so that batches of changing sizes allocate nothing.
 template <class S>
@@ -97,11 +104,9 @@ class Network {
   /// and moves nothing, where it isn't finite: a run that diverges says so instead of going on. Returns the norm.
   double step(std::string_view where, double max_norm, double factor = 1) {
     const double norm = global_norm(std::span<const S>(gradient_));
-    if (!std::isfinite(norm)) {
+    if (!std::isfinite(norm))
       for (S& g : gradient_) g = S(0);
-      fail(where, "the run has diverged: the gradient's norm is {} at update {}; expected a finite number", norm,
-           updates());
-    }
+    check_divergence(where, "the gradient's norm", norm, updates());
     if (max_norm > 0 && norm > max_norm) {
       const S shrink = static_cast<S>(max_norm / norm);
       for (S& g : gradient_) g *= shrink;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <concepts>
 #include <cstddef>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "valence/agent/network.hpp"
+#include "valence/core/elementary.hpp"
 #include "valence/core/error.hpp"
 #include "valence/core/random.hpp"
 #include "valence/core/types.hpp"
@@ -39,6 +41,21 @@ Options checked_off_policy(std::string_view where, Options options) {
     fail(where, "target_rate is {}; expected a number in (0, 1]", options.target_rate);
   check_range(where, "max_gradient_norm", options.max_gradient_norm, 0, (std::numeric_limits<double>::max)());
   return options;
+}
+
+/// Encodes a transition's states, by way of `state` and `next`, and adds it to a memory. `action` as the memory takes it.
+/// Throws `Error`, and remembers nothing, for numbers that aren't finite.
+template <class M, class F, class S, class T>
+void remember(M& memory, const Learned<F>& learned, const T& t, typename M::Action action, std::span<S> state,
+              std::span<S> next) {
+  learned.write_input(t.state, state);
+  learned.write_input(t.next, next);
+  memory.add({.state = state,
+              .action = action,
+              .reward = static_cast<S>(t.reward),
+              .next = next,
+              .terminated = t.terminated,
+              .truncated = t.truncated});
 }
 
 /// An actor whose law is on a box, critics Q(s, a), one an output, and a memory. Critics are given the state above the
@@ -110,28 +127,16 @@ class ActorAndCritics {
     actor_.learned().write_input(state, std::span<S>(state_));
     return column(actor_.forward({state_.data(), static_cast<Eigen::Index>(state_.size()), 1}, act_tape_), 0);
   }
-  /// An action as the environment takes it.
-  Action as_action(std::span<const S> numbers) const {
-    Action a = zero_action<Action>(where_, numbers_);
-    for (std::size_t d = 0; d < numbers_; ++d) set_entry(a, d, numbers[d]);
-    return a;
-  }
   /// Anywhere in the box, each alike: what is done before the first update.
   Action any_action(Rng& rng) const { return law_.actions.sample(rng); }
 
   /// Throws `Error`, and remembers nothing, for numbers that aren't finite.
   template <class State, class A>
   void remember(const Transition<State, A>& t) {
-    actor_.learned().write_input(t.state, std::span<S>(state_));
-    actor_.learned().write_input(t.next, std::span<S>(next_));
     check_size(where_, "the action", dimensions_of(t.action), numbers_);
     for (std::size_t d = 0; d < numbers_; ++d) action_[d] = static_cast<S>(entry(t.action, d));
-    memory_.add({.state = state_,
-                 .action = action_,
-                 .reward = static_cast<S>(t.reward),
-                 .next = next_,
-                 .terminated = t.terminated,
-                 .truncated = t.truncated});
+    detail::remember(memory_, actor_.learned(), t, std::span<const S>(action_), std::span<S>(state_),
+                     std::span<S>(next_));
     ++steps_;
   }
 
@@ -149,6 +154,68 @@ class ActorAndCritics {
       }
     }
   }
+  /// What the critics, or their targets, say of the actions in `drawn_`.
+  Outputs<S> values_of_drawn(const Matrix<S>& states) {
+    join_drawn(states);
+    return critics_.forward(outputs_of(joined_), critic_tape_);
+  }
+  Outputs<S> target_values_of_drawn(const Matrix<S>& states) {
+    join_drawn(states);
+    return critics_.forward_with(target_critics_, outputs_of(joined_), target_tape_);
+  }
+  void join_drawn(const Matrix<S>& states) {
+    join(
+        states, [&](Eigen::Index j) { return column_of(std::as_const(drawn_), j); }, joined_);
+  }
+  std::span<const S> noise_of(Eigen::Index j) const { return column_of(noise_, j); }
+
+  /// Actions of a stochastic law for a batch's outputs into `drawn_`, their noise and log-densities beside them.
+  void draw_actions(const Outputs<S>& y, Rng& rng) {
+    const auto numbers = static_cast<Eigen::Index>(numbers_);
+    drawn_.resize(numbers, y.cols()), noise_.resize(numbers, y.cols()), log_prob_.resize(y.cols());
+    rng.fill_normal(view(noise_));
+    for (Eigen::Index j = 0; j < y.cols(); ++j) {
+      law_.action(column(y, j), noise_of(j), column_of(drawn_, j));
+      log_prob_[j] = law_.action_log_prob(column(y, j), noise_of(j));
+    }
+  }
+  /// The actions of a deterministic law for a batch's outputs, into `drawn_`.
+  void choose_actions(const Outputs<S>& y) {
+    drawn_.resize(static_cast<Eigen::Index>(numbers_), y.cols());
+    for (Eigen::Index j = 0; j < y.cols(); ++j) law_.action(column(y, j), typename L::Noise{}, column_of(drawn_, j));
+  }
+  /// Moves `drawn_` by clipped noise, in units of half the box's width, and back into the box (Fujimoto et al. 2018,
+  /// equation 14).
+  void smooth_drawn(double deviation, double bound, Rng& rng) {
+    noise_.resize(drawn_.rows(), drawn_.cols());
+    rng.fill_normal(view(noise_));
+    const S spread = static_cast<S>(deviation), most = static_cast<S>(bound);
+    for (Eigen::Index j = 0; j < drawn_.cols(); ++j)
+      for (Eigen::Index d = 0; d < drawn_.rows(); ++d) {
+        const auto k = static_cast<std::size_t>(d);
+        const S step = scale_[k] * elementary::clamp(spread * noise_(d, j), -most, most);
+        drawn_(d, j) = elementary::clamp(drawn_(d, j) + step, static_cast<S>(entry(law_.actions.low, k)),
+                                         static_cast<S>(entry(law_.actions.high, k)));
+      }
+  }
+  /// A step of the actor, whose outputs y gave `drawn_` by `draw_actions`: down the mean of weight log pi - min Q at these
+  /// actions, through the action (Haarnoja et al. 2018, arXiv:1812.05905, equation 9). Returns the mean.
+  double fit_soft_actor(const Outputs<S>& y, S weight, double max_norm, double factor) {
+    const auto q = values_of_drawn(batch_.state);
+    const S share = S(1) / static_cast<S>(y.cols());
+    pull_to_actions(ascend_least(q, share));
+    auto dy = dy_.zero(y.rows(), y.cols());
+    double loss = 0;
+    for (Eigen::Index j = 0; j < y.cols(); ++j) {
+      law_.pullback_action(column(y, j), noise_of(j), action_gradient(j), weight * share, column(dy, j));
+      loss += static_cast<double>(weight * log_prob_[j] - least(q, j));
+    }
+    loss = check_divergence(where_, "the actor's loss", loss / static_cast<double>(y.cols()), updates());
+    actor_.pullback(outputs_of(batch_.state), actor_tape_, dy_.get());
+    actor_.step(where_, max_norm, factor);
+    return loss;
+  }
+
   /// A step of the critics, each towards `targets_`: the mean over the batch of the sum over critics of their squared
   /// errors, halved. Returns it.
   double fit_critics(double max_norm, double factor) {
@@ -165,9 +232,7 @@ class ActorAndCritics {
         dq(i, j) = share * error;
       }
     loss /= 2 * static_cast<double>(q.cols());
-    if (!std::isfinite(loss))
-      fail(where_, "the run has diverged: the critics' loss is {} at update {}; expected a finite number", loss,
-           updates());
+    check_divergence(where_, "the critics' loss", loss, updates());
     critics_.pullback(outputs_of(joined_), critic_tape_, dq_.get());
     critics_.step(where_, max_norm, factor);
     return loss;

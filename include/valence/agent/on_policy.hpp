@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -136,12 +137,12 @@ struct StepWeights {
   bool whiten = false;
 };
 
-/// What A2C's options and PPO's have in common.
+/// What the options of these agents have in common, each where it is there.
 template <class Options>
 void check_actor_options(std::string_view where, const Options& options) {
   constexpr double largest = (std::numeric_limits<double>::max)();
   check_range(where, "discount", options.discount, 0, 1);
-  check_range(where, "lambda", options.lambda, 0, 1);
+  if constexpr (requires { options.lambda; }) check_range(where, "lambda", options.lambda, 0, 1);
   check_range(where, "entropy_weight", options.entropy_weight, 0, largest);
   check_range(where, "value_weight", options.value_weight, 0, largest);
   check_range(where, "max_gradient_norm", options.max_gradient_norm, 0, largest);
@@ -266,6 +267,12 @@ class OnPolicyAgent {
       fail(where, "the model has {} outputs; expected the law's {}, and one for the value", outputs, law_.size());
   }
 
+  /// The recorded columns, in order.
+  std::span<std::size_t> all_columns() {
+    columns_.resize(static_cast<std::size_t>(rollout_.size()));
+    std::iota(columns_.begin(), columns_.end(), std::size_t{0});
+    return columns_;
+  }
   static Outputs<S> one_column(const Matrix<S>& m, Eigen::Index j) { return {m.data() + j * m.rows(), m.rows(), 1}; }
   bool has_value() const { return net_.model().output_size() > law_.size(); }
   std::span<const S> law_outputs(const Outputs<S>& y, Eigen::Index j) const {
@@ -384,6 +391,7 @@ class OnPolicyAgent {
   typename F::Tape act_tape_ = {}, single_tape_ = {}, tape_ = {};
   BatchBuffer<S> single_ = {}, x_ = {}, dy_ = {};
   std::vector<S> advantage_ = {};
+  std::vector<std::size_t> columns_ = {};
 
  private:
   static int checked_positive(std::string_view where, std::string_view what, int n) {

@@ -5,10 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <numeric>
 #include <span>
 #include <utility>
-#include <vector>
 
 #include "valence/agent/metrics.hpp"
 #include "valence/agent/on_policy.hpp"
@@ -118,9 +116,8 @@ class Ppo : public detail::OnPolicyAgent<F, L, O> {
     auto& rollout = this->rollout_;
     rollout.find_advantages(options_.discount, options_.lambda);
     explained_ = detail::explained_variance(rollout.value, rollout.target, rollout.size());
-    const auto n = static_cast<std::size_t>(rollout.size()), batch = static_cast<std::size_t>(options_.batch);
-    columns_.resize(n);
-    std::iota(columns_.begin(), columns_.end(), std::size_t{0});
+    const auto all = this->all_columns();
+    const std::size_t n = all.size(), batch = static_cast<std::size_t>(options_.batch);
     statistics_ = {};
     const detail::StepWeights weights{.entropy = options_.entropy_weight,
                                       .value = options_.value_weight,
@@ -134,9 +131,9 @@ class Ppo : public detail::OnPolicyAgent<F, L, O> {
     double moved = 0;  // over the last epoch
     for (int epoch = 0; epoch < options_.epochs && goes_on; ++epoch) {
       const detail::UpdateStatistics before = statistics_;
-      rng.shuffle(std::span<std::size_t>(columns_));
+      rng.shuffle(all);
       for (std::size_t begin = 0; begin < n && goes_on; begin += batch) {
-        const auto columns = std::span<const std::size_t>(columns_).subspan(begin, (std::min)(batch, n - begin));
+        const auto columns = std::span<const std::size_t>(all).subspan(begin, (std::min)(batch, n - begin));
         const double factor = options_.step_factor.in("Ppo", "step_factor", this->updates(), 0, 1e9);
         const PpoClip clip{.epsilon = options_.clip, .dual_clip = options_.dual_clip};
         goes_on = clips_values
@@ -151,7 +148,6 @@ class Ppo : public detail::OnPolicyAgent<F, L, O> {
 
   PpoOptions options_;
   double kl_penalty_;
-  std::vector<std::size_t> columns_ = {};
   detail::UpdateStatistics statistics_ = {};
   double explained_ = 0;
 };

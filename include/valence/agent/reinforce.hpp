@@ -4,9 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <numeric>
 #include <utility>
-#include <vector>
 
 #include "valence/agent/metrics.hpp"
 #include "valence/agent/on_policy.hpp"
@@ -48,12 +46,8 @@ class Reinforce : public detail::OnPolicyAgent<F, L, O> {
       : Base("Reinforce", std::move(model), std::move(law), optimizer, options.possible, 1, 256, start, false),
         options_(std::move(options)) {
     constexpr auto where = "Reinforce";
-    constexpr double largest = (std::numeric_limits<double>::max)();
     check_positive(where, "episodes", options_.episodes);
-    check_range(where, "discount", options_.discount, 0, 1);
-    check_range(where, "entropy_weight", options_.entropy_weight, 0, largest);
-    check_range(where, "value_weight", options_.value_weight, 0, largest);
-    check_range(where, "max_gradient_norm", options_.max_gradient_norm, 0, largest);
+    detail::check_actor_options(where, options_);
   }
 
   /// Takes in a transition of what `act` did; learns where it ended the last of `episodes`.
@@ -88,11 +82,9 @@ class Reinforce : public detail::OnPolicyAgent<F, L, O> {
  private:
   void update() {
     this->rollout_.find_advantages(options_.discount, 1);
-    columns_.resize(static_cast<std::size_t>(this->rollout_.size()));
-    std::iota(columns_.begin(), columns_.end(), std::size_t{0});
     statistics_ = {};
     const double factor = options_.step_factor.in("Reinforce", "step_factor", this->updates(), 0, 1e9);
-    this->descend(columns_, PolicyGradient{}, SquaredError{},
+    this->descend(this->all_columns(), PolicyGradient{}, SquaredError{},
                   {.entropy = options_.entropy_weight,
                    .value = options_.value_weight,
                    .max_gradient_norm = options_.max_gradient_norm,
@@ -104,7 +96,6 @@ class Reinforce : public detail::OnPolicyAgent<F, L, O> {
 
   ReinforceOptions options_;
   int episodes_ = 0;
-  std::vector<std::size_t> columns_ = {};
   detail::UpdateStatistics statistics_ = {};
 };
 

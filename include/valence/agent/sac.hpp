@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <span>
 #include <utility>
@@ -12,7 +11,6 @@
 
 #include "valence/agent/metrics.hpp"
 #include "valence/agent/off_policy.hpp"
-#include "valence/core/elementary.hpp"
 #include "valence/core/error.hpp"
 #include "valence/core/random.hpp"
 #include "valence/function/composites.hpp"
@@ -99,38 +97,25 @@ class Sac : public detail::ActorAndCritics<F, L, Parallel<C, C>, O> {
     const double factor = options_.step_factor.in("Sac", "step_factor", this->updates(), 0, 1e9);
     const S alpha = static_cast<S>(temperature());
     const Eigen::Index n = static_cast<Eigen::Index>(b.size());
+    const auto look = [&](const Matrix<S>& states) {
+      return this->actor_.forward(detail::outputs_of(states), this->actor_tape_);
+    };
 
     // Critics: r + discount (min Q(s', a') - alpha log pi(a' | s')), with a' of the policy as it is now.
-    draw_actions(b.next, rng);
-    const auto drawn = [&](Eigen::Index j) { return Base::column_of(std::as_const(this->drawn_), j); };
-    this->join(b.next, drawn, this->joined_);
-    const auto next_q =
-        this->critics_.forward_with(this->target_critics_, detail::outputs_of(this->joined_), this->target_tape_);
+    this->draw_actions(look(b.next), rng);
+    const auto next_q = this->target_values_of_drawn(b.next);
     this->targets_.resize(n);
     for (Eigen::Index j = 0; j < n; ++j)
-      this->targets_[j] =
-          b.reward[j] +
-          (b.terminated[j] ? S(0) : b.discount[j] * (Base::least(next_q, j) - alpha * this->log_prob_[j]));
+      this->targets_[j] = b.target(j, Base::least(next_q, j) - alpha * this->log_prob_[j]);
     critic_loss_ = this->fit_critics(options_.max_gradient_norm, factor);
 
-    // Actor: alpha log pi - min Q at a = g(s, noise), through the action.
-    const auto y = draw_actions(b.state, rng);
-    this->join(b.state, drawn, this->joined_);
-    const auto q = this->critics_.forward(detail::outputs_of(this->joined_), this->critic_tape_);
-    const S share = S(1) / static_cast<S>(n);
-    this->pull_to_actions(this->ascend_least(q, share));
-    auto dy = this->dy_.zero(y.rows(), n);
-    double loss = 0, log_prob = 0;
-    for (Eigen::Index j = 0; j < n; ++j) {
-      this->law_.pullback_action(detail::column(y, j), noise(j), this->action_gradient(j), alpha * share,
-                                 detail::column(dy, j));
-      loss += static_cast<double>(alpha * this->log_prob_[j] - Base::least(q, j));
-      log_prob += static_cast<double>(this->log_prob_[j]);
-    }
-    actor_loss_ = loss / static_cast<double>(n);
+    // Actor: alpha log pi - min Q at a = g(s, noise).
+    const auto y = look(b.state);
+    this->draw_actions(y, rng);
+    actor_loss_ = this->fit_soft_actor(y, alpha, options_.max_gradient_norm, factor);
+    double log_prob = 0;
+    for (const S l : this->log_prob_) log_prob += static_cast<double>(l);
     entropy_ = -log_prob / static_cast<double>(n);
-    this->actor_.pullback(detail::outputs_of(b.state), this->actor_tape_, this->dy_.get());
-    this->actor_.step("Sac", options_.max_gradient_norm, factor);
 
     if (options_.learn_temperature) {
       const S slope = TemperatureLoss{target_entropy_}(log_temperature_, view(std::as_const(this->log_prob_))).slope;
@@ -161,19 +146,6 @@ class Sac : public detail::ActorAndCritics<F, L, Parallel<C, C>, O> {
   double checked_temperature() const {
     check_positive("Sac", "temperature", options_.temperature);
     return options_.temperature;
-  }
-  std::span<const S> noise(Eigen::Index j) const { return Base::column_of(this->noise_, j); }
-  // Actions of the policy for a batch of states into drawn_, their noise and log-densities beside them; the law's outputs.
-  Outputs<S> draw_actions(const Matrix<S>& states, Rng& rng) {
-    const auto y = this->actor_.forward(detail::outputs_of(states), this->actor_tape_);
-    const auto numbers = static_cast<Eigen::Index>(this->numbers_);
-    this->drawn_.resize(numbers, y.cols()), this->noise_.resize(numbers, y.cols()), this->log_prob_.resize(y.cols());
-    rng.fill_normal(view(this->noise_));
-    for (Eigen::Index j = 0; j < y.cols(); ++j) {
-      this->law_.action(detail::column(y, j), noise(j), Base::column_of(this->drawn_, j));
-      this->log_prob_[j] = this->law_.action_log_prob(detail::column(y, j), noise(j));
-    }
-    return y;
   }
 
   SacOptions options_;

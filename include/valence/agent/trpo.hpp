@@ -7,10 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <numeric>
 #include <span>
 #include <utility>
-#include <vector>
 
 #include "valence/agent/metrics.hpp"
 #include "valence/agent/on_policy.hpp"
@@ -147,22 +145,20 @@ class Trpo : public detail::OnPolicyAgent<Parallel<A, C>, L, O> {
     const auto& rollout = this->rollout_;
     const C& critic = this->net_.model().second();
     const std::size_t begin = actor().parameter_count(), batch = static_cast<std::size_t>(options_.batch);
-    columns_.resize(n);
-    std::iota(columns_.begin(), columns_.end(), std::size_t{0});
+    const auto all = this->all_columns();
     double sum = 0;
     for (int epoch = 0; epoch < options_.critic_epochs; ++epoch) {
-      rng.shuffle(std::span<std::size_t>(columns_));
+      rng.shuffle(all);
       for (std::size_t first = 0; first < n; first += batch) {
         const auto k = static_cast<Eigen::Index>((std::min)(batch, n - first));
         auto x = this->x_.resize(rollout.state.rows(), k);
         for (Eigen::Index j = 0; j < k; ++j)
-          x.col(j) = rollout.state.col(static_cast<Eigen::Index>(columns_[first + static_cast<std::size_t>(j)]));
+          x.col(j) = rollout.state.col(static_cast<Eigen::Index>(all[first + static_cast<std::size_t>(j)]));
         critic_input_ = this->x_.get();
         const auto v = critic.forward(this->net_.theta().subspan(begin), critic_input_, critic_tape_);
         auto dv = this->dy_.resize(1, k);
         for (Eigen::Index j = 0; j < k; ++j) {
-          const S error =
-              v(0, j) - rollout.target[static_cast<Eigen::Index>(columns_[first + static_cast<std::size_t>(j)])];
+          const S error = v(0, j) - rollout.target[static_cast<Eigen::Index>(all[first + static_cast<std::size_t>(j)])];
           dv(0, j) = error / static_cast<S>(k);
           sum += static_cast<double>(error) * static_cast<double>(error) / 2;
         }
@@ -178,7 +174,6 @@ class Trpo : public detail::OnPolicyAgent<Parallel<A, C>, L, O> {
   TrpoWorkspace<A> workspace_ = {};
   typename C::Tape critic_tape_ = {};
   Matrix<S> critic_input_ = {};
-  std::vector<std::size_t> columns_ = {};
   double kl_ = 0, gain_ = 0, value_loss_ = 0;
   bool moved_ = false;
 };

@@ -9,6 +9,7 @@
 #include "valence/core/error.hpp"
 #include "valence/core/types.hpp"
 #include "valence/policy/concepts.hpp"
+#include "valence/policy/divergences.hpp"
 #include "valence/value/one_step.hpp"
 
 namespace valence {
@@ -79,30 +80,35 @@ void action_values(const H& head, std::span<const S> y, std::span<std::type_iden
   for (std::size_t a = 0; a < out.size(); ++a) out[a] = head.value(detail::action_outputs(y, size, a));
 }
 
-/// The action with the largest expected return, the first one of ties.
+/// The action with the largest expected return, the first one of ties. With a mask, of those that are possible: the
+/// outputs of others aren't read. Throws `Error` where nothing is possible.
 template <ReturnDistribution H, Scalar S>
-std::size_t greedy_action(const H& head, std::span<const S> y) {
+std::size_t greedy_action(const H& head, std::span<const S> y, ActionMask mask = {}) {
   const int size = head.size(1), actions = detail::check_actions("greedy_action", y.size(), size);
-  std::size_t best = 0;
+  const auto count = static_cast<std::size_t>(actions);
+  if (!mask.empty()) check_size("greedy_action", "mask", mask.size(), count);
+  std::size_t best = count;
   S most = 0;
-  for (std::size_t a = 0; a < static_cast<std::size_t>(actions); ++a) {
+  for (std::size_t a = 0; a < count; ++a) {
+    if (!mask.empty() && !mask[a]) continue;
     const S v = head.value(detail::action_outputs(y, size, a));
-    if (a == 0 || v > most) best = a, most = v;
+    if (best == count || v > most) best = a, most = v;
   }
+  if (best == count) fail("greedy_action", "the mask allows none of {} actions; expected at least one", actions);
   return best;
 }
 
 /// The target of Q-learning for any head: r + g Z(s', argmax_a E Z(s', a)). `next_choice` chooses the action and
 /// `next_value` gives its law, all outputs at s' each: twice the target network's for the plain variant, the online and
 /// the target network's for the double one (van Hasselt et al. 2016; pitfall D11: the law, too, is the target
-/// network's). g is 0 where the transition terminated: then neither is read.
+/// network's). g is 0 where the transition terminated: then neither is read. `mask` as in `greedy_action`.
 template <ReturnDistribution H, Scalar S>
 void bootstrap_greedy(const H& head, std::span<const S> next_choice,
                       std::span<const std::type_identity_t<S>> next_value, std::type_identity_t<S> r,
-                      std::type_identity_t<S> g, std::span<std::type_identity_t<S>> out) {
+                      std::type_identity_t<S> g, std::span<std::type_identity_t<S>> out, ActionMask mask = {}) {
   if (g == 0) return head.encode(r, out);
   check_size("bootstrap_greedy", "next_value", next_value.size(), next_choice.size());
-  head.bootstrap(detail::action_outputs(next_value, head.size(1), greedy_action(head, next_choice)), r, g, out);
+  head.bootstrap(detail::action_outputs(next_value, head.size(1), greedy_action(head, next_choice, mask)), r, g, out);
 }
 
 /// The same for a batch: sample j in column j, r[j] and g[j] its reward and discount; `out` is size(1) x batch.

@@ -57,6 +57,10 @@ struct ReplayBatch {
   std::vector<std::uint64_t> id = {};  ///< k: names of the first transitions (see `Replay`)
 
   std::size_t size() const { return id.size(); }
+  /// The target above, `next_value` being V(next.col(j)), which isn't read where the last transition terminated.
+  S target(Eigen::Index j, S next_value) const {
+    return terminated[j] ? reward[j] : reward[j] + discount[j] * next_value;
+  }
   /// Makes room; allocates where a size is new.
   void resize(std::size_t state_size, std::size_t action_size, std::size_t k) {
     const auto rows = static_cast<Eigen::Index>(state_size), cols = static_cast<Eigen::Index>(k);

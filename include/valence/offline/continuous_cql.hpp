@@ -102,11 +102,8 @@ class ContinuousCql : public detail::ActorAndCritics<F, L, Parallel<C, C>, O> {
 
     // Targets: r + discount min Q'(s', a') with a' of the policy.
     const auto next_y = this->actor_.forward(detail::outputs_of(b.next), next_tape_);
-    draw_actions(next_y, rng);
-    const auto drawn = [&](Eigen::Index j) { return Base::column_of(std::as_const(this->drawn_), j); };
-    this->join(b.next, drawn, this->joined_);
-    const auto next_q =
-        this->critics_.forward_with(this->target_critics_, detail::outputs_of(this->joined_), this->target_tape_);
+    this->draw_actions(next_y, rng);
+    const auto next_q = this->target_values_of_drawn(b.next);
     this->targets_.resize(n);
     for (Eigen::Index j = 0; j < n; ++j) this->targets_[j] = data_.bootstrap(j, Base::least(next_q, j));
 
@@ -164,21 +161,8 @@ class ContinuousCql : public detail::ActorAndCritics<F, L, Parallel<C, C>, O> {
     this->critics_.step(where, options_.max_gradient_norm, factor);
 
     // Actor: entropy_weight log pi - min Q at a = g(s, noise), through the action.
-    draw_actions(y, rng);
-    this->join(b.state, drawn, this->joined_);
-    const auto value = this->critics_.forward(detail::outputs_of(this->joined_), this->critic_tape_);
-    this->pull_to_actions(this->ascend_least(value, share));
-    const S entropy = static_cast<S>(options_.entropy_weight);
-    auto dy = this->dy_.zero(y.rows(), n);
-    double loss = 0;
-    for (Eigen::Index j = 0; j < n; ++j) {
-      this->law_.pullback_action(detail::column(y, j), Base::column_of(std::as_const(this->noise_), j),
-                                 this->action_gradient(j), entropy * share, detail::column(dy, j));
-      loss += static_cast<double>(entropy * this->log_prob_[j] - Base::least(value, j));
-    }
-    actor_loss_ = detail::check_divergence(where, "the actor's loss", loss / static_cast<double>(n), this->updates());
-    this->actor_.pullback(detail::outputs_of(b.state), this->actor_tape_, this->dy_.get());
-    this->actor_.step(where, options_.max_gradient_norm, factor);
+    this->draw_actions(y, rng);
+    actor_loss_ = this->fit_soft_actor(y, static_cast<S>(options_.entropy_weight), options_.max_gradient_norm, factor);
     polyak_average(std::span<S>(this->target_critics_), this->critics_.theta(), options_.target_rate);
   }
 
@@ -219,19 +203,6 @@ class ContinuousCql : public detail::ActorAndCritics<F, L, Parallel<C, C>, O> {
   static constexpr auto where = "ContinuousCql";
   double low(std::size_t d) const { return static_cast<double>(detail::entry(this->law_.actions.low, d)); }
   double high(std::size_t d) const { return static_cast<double>(detail::entry(this->law_.actions.high, d)); }
-
-  // Actions for a batch's outputs into drawn_, their noise and log-densities beside them.
-  void draw_actions(const Outputs<S>& y, Rng& rng) {
-    const auto numbers = static_cast<Eigen::Index>(this->numbers_);
-    this->drawn_.resize(numbers, y.cols()), this->noise_.resize(numbers, y.cols());
-    this->log_prob_.resize(y.cols());
-    rng.fill_normal(view(this->noise_));
-    for (Eigen::Index j = 0; j < y.cols(); ++j) {
-      const auto noise = Base::column_of(std::as_const(this->noise_), j);
-      this->law_.action(detail::column(y, j), noise, Base::column_of(this->drawn_, j));
-      this->log_prob_[j] = this->law_.action_log_prob(detail::column(y, j), noise);
-    }
-  }
 
   ContinuousCqlOptions options_;
   detail::Logged<S, Action> data_;

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -101,13 +100,6 @@ const F& as_given(const F& f) {
 template <class S>
 const Tabular<S>& as_given(const TableOfColumns<S>& f) {
   return f.table;
-}
-
-/// A number that is trained on: throws `Error` that says which one diverged, and when.
-inline double check_divergence(std::string_view where, std::string_view what, double value, std::int64_t update) {
-  if (!std::isfinite(value))
-    fail(where, "the run has diverged: {} is {} at update {}; expected a finite number", what, value, update);
-  return value;
 }
 
 /// Looks at a batch with a loss, which refuses numbers that it can't add up: then the run has diverged.
@@ -232,10 +224,8 @@ class Logged {
     else
       return std::span<const S>(batch_.action.data() + j * batch_.action.rows(), action_size_);
   }
-  /// reward + discount V(next), V's entry of a transition that terminated not being read.
-  S bootstrap(Eigen::Index j, S next_value) const {
-    return batch_.terminated[j] ? batch_.reward[j] : batch_.reward[j] + batch_.discount[j] * next_value;
-  }
+  /// `ReplayBatch::target`.
+  S bootstrap(Eigen::Index j, S next_value) const { return batch_.target(j, next_value); }
   /// What `find_returns` found.
   S logged_return(Eigen::Index j) const {
     return return_[static_cast<std::size_t>(batch_.id[static_cast<std::size_t>(j)])];

@@ -10,7 +10,6 @@
 
 #include "valence/agent/metrics.hpp"
 #include "valence/agent/off_policy.hpp"
-#include "valence/core/elementary.hpp"
 #include "valence/core/error.hpp"
 #include "valence/core/random.hpp"
 #include "valence/core/types.hpp"
@@ -105,23 +104,18 @@ class Td3Bc : public detail::ActorAndCritics<F, Deterministic<A>, Parallel<C, C>
     const Eigen::Index n = static_cast<Eigen::Index>(b.size());
 
     // Critics: r + discount min Q'(s', clip(pi'(s') + smoothing)).
-    choose(this->actor_.forward_with(target_actor_, detail::outputs_of(b.next), target_actor_tape_));
-    if (options_.target_noise > 0) smooth(rng);
-    const auto chosen = [&](Eigen::Index j) { return Base::column_of(std::as_const(this->drawn_), j); };
-    this->join(b.next, chosen, this->joined_);
-    const auto next_q =
-        this->critics_.forward_with(this->target_critics_, detail::outputs_of(this->joined_), this->target_tape_);
+    this->choose_actions(this->actor_.forward_with(target_actor_, detail::outputs_of(b.next), target_actor_tape_));
+    if (options_.target_noise > 0) this->smooth_drawn(options_.target_noise, options_.target_noise_bound, rng);
+    const auto next_q = this->target_values_of_drawn(b.next);
     this->targets_.resize(n);
-    for (Eigen::Index j = 0; j < n; ++j)
-      this->targets_[j] = b.reward[j] + (b.terminated[j] ? S(0) : b.discount[j] * Base::least(next_q, j));
+    for (Eigen::Index j = 0; j < n; ++j) this->targets_[j] = b.target(j, Base::least(next_q, j));
     critic_loss_ = this->fit_critics(options_.max_gradient_norm, factor);
     if (this->updates() % options_.policy_delay != 0) return;
 
     // Actor: up the first critic, scaled by the size of its values, and towards the logged action.
     const auto y = this->actor_.forward(detail::outputs_of(b.state), this->actor_tape_);
-    choose(y);
-    this->join(b.state, chosen, this->joined_);
-    const auto q = this->critics_.forward(detail::outputs_of(this->joined_), this->critic_tape_);
+    this->choose_actions(y);
+    const auto q = this->values_of_drawn(b.state);
     auto dq = this->dq_.zero(q.rows(), n);
     dq.row(0).setOnes();
     this->pull_to_actions(this->dq_.get());
@@ -189,26 +183,6 @@ class Td3Bc : public detail::ActorAndCritics<F, Deterministic<A>, Parallel<C, C>
 
  private:
   static constexpr auto where = "Td3Bc";
-
-  // The actions for a batch's outputs, into drawn_.
-  void choose(const Outputs<S>& y) {
-    this->drawn_.resize(static_cast<Eigen::Index>(this->numbers_), y.cols());
-    for (Eigen::Index j = 0; j < y.cols(); ++j)
-      this->law_.action(detail::column(y, j), typename Deterministic<A>::Noise{}, Base::column_of(this->drawn_, j));
-  }
-  void smooth(Rng& rng) {
-    this->noise_.resize(this->drawn_.rows(), this->drawn_.cols());
-    rng.fill_normal(view(this->noise_));
-    const S deviation = static_cast<S>(options_.target_noise), bound = static_cast<S>(options_.target_noise_bound);
-    for (Eigen::Index j = 0; j < this->drawn_.cols(); ++j)
-      for (Eigen::Index d = 0; d < this->drawn_.rows(); ++d) {
-        const auto k = static_cast<std::size_t>(d);
-        const S step = this->scale_[k] * elementary::clamp(deviation * this->noise_(d, j), -bound, bound);
-        this->drawn_(d, j) =
-            elementary::clamp(this->drawn_(d, j) + step, static_cast<S>(detail::entry(this->law_.actions.low, k)),
-                              static_cast<S>(detail::entry(this->law_.actions.high, k)));
-      }
-  }
 
   Td3BcOptions options_;
   std::vector<S> target_actor_;
