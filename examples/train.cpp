@@ -499,7 +499,7 @@ int run(const Options& options) {
   if (interrupted != 0) return 130;
   try {
     const vl::Curve curves[] = {vl::learning_curve(options.agent, logs)};
-    vl::save_atomically(out / "curve.svg", vl::learning_curve_svg(curves, {.title = options.env}));
+    vl::save_atomically(out / "curve.svg", vl::curves_svg(curves, {.title = options.env}));
   } catch (const vl::Error& e) {  // too few episodes for a curve
     fmt::print("no curve: {}\n", e.what());
   }
