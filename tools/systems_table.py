@@ -4,7 +4,9 @@
 Usage: tools/systems_table.py [--check] [--results DIR] [README.md]
 
 docs/systems.csv lists the systems; each program `paper_<id> --json FILE` leaves one JSON object with the fields
-`header`, `claim`, `verdict` ("HOLDS" or "FAILS"), `measured` and `seeds` in the results folder (default docs/papers).
+`header`, `claim`, `verdict` ("HOLDS" or "FAILS"), `measured` and `seeds`, and `./dev papers --record` puts it into the
+results folder (default docs/papers). `--held-out N` adds `held_out`: in how many of N runs from seeds that nobody chose the
+claim held.
 A system without such a file is shown as not yet there. --check changes nothing and exits 1 when the README differs.
 """
 import argparse
@@ -15,6 +17,10 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- systems: begin -->", "<!-- systems: end -->"
+
+
+def held_out(result: dict) -> str:
+    return "; held out: {holds}/{runs}".format(**result["held_out"]) if "held_out" in result else ""
 
 
 def table(results: pathlib.Path) -> str:
@@ -32,7 +38,7 @@ def table(results: pathlib.Path) -> str:
                 f"[`{r['header']}`](include/{r['header']})",
                 f"[`{row['id']}`](examples/papers/{row['id']}.cpp)",
                 r["claim"],
-                f"{r['measured']} ({r['verdict'].lower()}, {r['seeds']} seeds)",
+                f"{r['measured']} ({r['verdict'].lower()}, {r['seeds']} seeds{held_out(r)})",
             ]
         else:
             cells += ["", f"`{row['id']}`", "", "not yet there"]
