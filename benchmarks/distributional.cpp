@@ -9,10 +9,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include "valence/core/elementary.hpp"
+#include "valence/core/lanes.hpp"
 #include "valence/core/random.hpp"
 #include "valence/distributional/categorical.hpp"
 #include "valence/distributional/concepts.hpp"
@@ -109,6 +112,31 @@ template <class S>
   }
 }
 
+/// From logits, by hand: the softmax in lanes, then `project_split`.
+template <class S>
+[[gnu::noinline]] void bootstrap_split(Laws<S>& d, Laws<S>& laws) {
+  using T = valence::Lanes<S>;
+  constexpr std::size_t lanes = valence::lane_count<T>;
+  const std::size_t whole = d.atoms / lanes * lanes;
+  for (std::size_t i = 0; i < d.batch; ++i) {
+    const S* const z = d.p.data() + i * d.atoms;
+    S* const q = laws.p.data() + i * d.atoms;
+    const S top = *std::max_element(z, z + d.atoms);
+    T sums{};
+    for (std::size_t k = 0; k < whole; k += lanes) {
+      const T e = valence::elementary::exp(valence::load<T>(z + k) - top);
+      valence::store<T>(q + k, e);
+      sums = sums + e;
+    }
+    S part[lanes], sum = 0;
+    valence::store<T>(part, sums);
+    for (const S x : part) sum += x;
+    for (std::size_t k = whole; k < d.atoms; ++k) sum += q[k] = valence::elementary::exp(z[k] - top);
+    for (std::size_t k = 0; k < d.atoms; ++k) q[k] /= sum;
+  }
+  project_split(laws);
+}
+
 template <class S>
 void add_projection(const std::string& type) {
   const std::string name = "c51_projection/" + type + "/51x1024";
@@ -125,11 +153,20 @@ void add_projection(const std::string& type) {
   with("/limit:stream", [](Laws<S>& d) { std::memcpy(d.out.data(), d.p.data(), d.out.size() * sizeof(S)); });
   with("", project<S>);
 
-  // From logits, as an agent calls it: softmax and projection.
-  add("c51_bootstrap/" + type + "/51x1024", 51 * 1024, [=] {
+  // From logits, as the target of one action: softmax and projection.
+  const std::string from_logits = "c51_bootstrap/" + type + "/51x1024";
+  add(from_logits + "/peer:lanes_then_scatter", 51 * 1024, [=] {
+    return [d = Laws<S>(51, 1024), laws = Laws<S>(51, 1024)]() mutable {
+      bootstrap_split(d, laws);
+      benchmark::DoNotOptimize(laws.out.data());
+    };
+  });
+  add(from_logits, 51 * 1024, [=] {
     return [d = Laws<S>(51, 1024)]() mutable {
       const valence::CategoricalReturn head{.atoms = 51, .min = low, .max = high};
-      valence::bootstrap_greedy_columns(head, d.columns(), d.columns(), d.reward, d.discount, d.results());
+      for (std::size_t i = 0; i < d.batch; ++i)
+        head.bootstrap(std::span<const S>(d.p).subspan(i * d.atoms, d.atoms), d.reward[i], d.discount[i],
+                       std::span<S>(d.out).subspan(i * d.atoms, d.atoms));
       benchmark::DoNotOptimize(d.out.data());
     };
   });
@@ -294,6 +331,26 @@ template <class S>
   }
 }
 
+/// All atoms, in lanes: max(0, 1 - |b - i|).
+template <class S>
+[[gnu::noinline]] void two_hot_lanes(Returns<S>& d) {
+  using T = valence::Lanes<S>;
+  constexpr std::size_t lanes = valence::lane_count<T>;
+  const S inverse = S(d.bins - 1) / S(high - low);
+  const std::size_t whole = d.bins / lanes * lanes;
+  d.edges.resize(d.bins);
+  for (std::size_t i = 0; i < d.bins; ++i) d.edges[i] = S(i);
+  for (std::size_t j = 0; j < d.batch; ++j) {
+    const S b = std::min(std::max((d.value[j] - S(low)) * inverse, S(0)), S(d.bins - 1));
+    S* const p = d.out.data() + j * d.bins;
+    for (std::size_t i = 0; i < whole; i += lanes) {
+      const T rest = S(1) - valence::elementary::abs(valence::load<T>(d.edges.data() + i) - b);
+      valence::store<T>(p + i, valence::elementary::select(rest > S(0), rest, T{}));
+    }
+    for (std::size_t i = whole; i < d.bins; ++i) p[i] = std::max(S(0), S(1) - std::abs(d.edges[i] - b));
+  }
+}
+
 template <class S>
 void add_targets(const std::string& type) {
   const auto with = [&](const std::string& name, void (*pass)(Returns<S>&)) {
@@ -309,6 +366,7 @@ void add_targets(const std::string& type) {
   with(smooth + "/peer:lanes_all_edges", hl_gauss_lanes<S>);
   with(smooth, hl_gauss<S>);
   with(hot + "/peer:plain_loop", two_hot_plain<S>);
+  with(hot + "/peer:lanes_all_atoms", two_hot_lanes<S>);
   with(hot + "/limit:stream", [](Returns<S>& d) { std::fill(d.out.begin(), d.out.end(), S(0)); });
   with(hot, two_hot<S>);
 }

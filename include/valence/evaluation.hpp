@@ -5,3 +5,4 @@
 #include "valence/evaluation/bandit_feedback.hpp"
 #include "valence/evaluation/off_policy.hpp"
 #include "valence/evaluation/replay.hpp"
+#include "valence/evaluation/unstable_directions.hpp"

@@ -6,6 +6,7 @@
 ///                {.discount = 0.99, .lambda = 0.95});
 
 #include "valence/value/action_returns.hpp"
+#include "valence/value/action_robustness.hpp"
 #include "valence/value/average_reward.hpp"
 #include "valence/value/bellman_errors.hpp"
 #include "valence/value/check.hpp"
