@@ -26,8 +26,10 @@
 
 #include "train_support.hpp"
 #include "valence/agent/a2c.hpp"
+#include "valence/agent/deploy.hpp"
 #include "valence/agent/discrete_sac.hpp"
 #include "valence/agent/dqn.hpp"
+#include "valence/agent/iqn.hpp"
 #include "valence/agent/ppo.hpp"
 #include "valence/agent/reinforce.hpp"
 #include "valence/agent/sac.hpp"
@@ -36,6 +38,7 @@
 #include "valence/core/parallel.hpp"
 #include "valence/distributional/categorical.hpp"
 #include "valence/distributional/hl_gauss.hpp"
+#include "valence/distributional/implicit_quantile_network.hpp"
 #include "valence/distributional/quantile.hpp"
 #include "valence/function/composites.hpp"
 #include "valence/function/constant.hpp"
@@ -54,7 +57,7 @@ using Net = vl::Mlp<float>;
 /// (github.com/DLR-RM/rl-baselines3-zoo, hyperparams/*.yml) where it has the pair, with these differences: its
 /// generalised state-dependent exploration and its normalisation of rewards aren't here, its running normalisation of
 /// states is a fixed scale, and its networks of 256 to 400 units for continuous control are smaller. It has none for
-/// REINFORCE and for SAC with discrete actions.
+/// IQN, REINFORCE and for SAC with discrete actions.
 constexpr std::string_view zoo = R"(
 ppo cart_pole steps=1e5 lr=1e-3 decays=1 discount=0.98 batch=256 lanes=8 horizon=32 epochs=20 lambda=0.8
 ppo acrobot steps=1e6 lr=3e-4 scaled=1 lanes=16 horizon=256 epochs=4 lambda=0.94
@@ -82,6 +85,11 @@ dqn acrobot steps=1e5 lr=6.3e-4 hidden=256x256 batch=128 replay=5e4 warm_up=128 
     target_every=250 exploration=0.12 final_epsilon=0.1
 dqn mountain_car steps=1.2e5 lr=4e-3 hidden=256x256 discount=0.98 batch=128 replay=1e4 train_every=16 updates=8
     target_every=600 exploration=0.2 final_epsilon=0.07
+iqn cart_pole steps=5e4 lr=2.3e-3 train_every=256 updates=128 target_every=10 exploration=0.16 final_epsilon=0.04
+iqn acrobot steps=1e5 lr=6.3e-4 batch=128 replay=5e4 warm_up=128 train_every=4 updates=1 target_every=250
+    exploration=0.12 final_epsilon=0.1
+iqn mountain_car steps=1.2e5 lr=4e-3 scaled=1 batch=128 replay=1e4 train_every=16 updates=8 target_every=600
+    exploration=0.2 final_epsilon=0.07
 discrete_sac cart_pole steps=5e4 target_rate=0.05
 discrete_sac acrobot steps=5e4 target_rate=0.05
 discrete_sac mountain_car steps=1e5 scaled=1 target_rate=0.05
@@ -174,6 +182,26 @@ Outcome hl_gauss(const Job& job) {
 Outcome qr_dqn(const Job& job) {
   const vl::QuantileReturn head{.quantiles = 25};
   return dqn_with(head, job, std::vector<double>(25, 1 / 25.0));
+}
+/// The last hidden layer stands behind the product with the fraction's embedding, the others before it; one alone
+/// stands on both sides.
+Outcome iqn(const Job& job) {
+  const Discrete world(job);
+  std::vector<int> before = job.settings.hidden;
+  const int last = before.back();
+  if (before.size() > 1) before.pop_back();
+  const int joined = before.back();
+  before.pop_back();
+  const vl::ImplicitQuantileNetwork net{
+      Net{sizes(world.inputs(), before, joined), vl::Activation::relu, {.output = vl::Activation::relu}},
+      Net{{joined, last, world.actions().n}, vl::Activation::relu}};
+  // Few fractions to choose by: the saved policy is a plain network as many times as wide.
+  vl::Iqn agent{net, vl::ImplicitQuantiles{.choices = 8}, vl::Adam{.step_size = job.settings.lr}, dqn_options(job),
+                job.start()};
+  return learn(std::move(agent), world, job, [&](const auto& a) {
+    const auto [plain, theta] = vl::without_fractions(a.model(), a.parameters(), a.greedy_fractions());
+    return saved(plain, theta, vl::GreedyValues{world.actions().n}, world);
+  });
 }
 Outcome rainbow(const Job& job) {
   const Discrete world(job);
@@ -376,6 +404,7 @@ std::span<const Entry> agents() {
                                   {"c51", "dqn", c51, nullptr},
                                   {"qr_dqn", "dqn", qr_dqn, nullptr},
                                   {"hl_gauss", "dqn", hl_gauss, nullptr},
+                                  {"iqn", "iqn", iqn, nullptr},
                                   {"rainbow", "dqn", rainbow, nullptr},
                                   {"discrete_sac", "discrete_sac", discrete_sac, nullptr},
                                   {"ppo", "ppo", ppo<Discrete>, ppo<Continuous>},

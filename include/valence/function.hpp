@@ -17,6 +17,7 @@
 #include "valence/function/noisy.hpp"
 #include "valence/function/optimizers.hpp"
 #include "valence/function/parameters.hpp"
+#include "valence/function/pop_art.hpp"
 #include "valence/function/products.hpp"
 #include "valence/function/schedules.hpp"
 #include "valence/function/standardizer.hpp"

@@ -17,6 +17,7 @@
 #include "valence/value/lstd.hpp"
 #include "valence/value/monte_carlo.hpp"
 #include "valence/value/one_step.hpp"
+#include "valence/value/rescaling.hpp"
 #include "valence/value/returns.hpp"
 #include "valence/value/steps.hpp"
 #include "valence/value/sweep.hpp"

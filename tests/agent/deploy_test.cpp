@@ -7,7 +7,9 @@
 #include "support/close.hpp"
 #include "valence/agent/a2c.hpp"
 #include "valence/agent/callbacks.hpp"
+#include "valence/agent/mpo.hpp"
 #include "valence/agent/ppo.hpp"
+#include "valence/agent/sac.hpp"
 #include "valence/agent/train.hpp"
 #include "valence/core/random.hpp"
 #include "valence/env/cart_pole.hpp"
@@ -75,6 +77,58 @@ TEST_CASE("an agent's policy without the agent: DQN, its heads and networks", "[
   check(net(4, hl.size(3)), hl);
   const TwoHot two{.atoms = 5, .min = -1, .max = 3};
   check(net(4, two.size(3)), two);
+  check(net(4, 3), RescaledValue{ScalarHead{}});
+  check(net(4, two.size(3)), RescaledValue{two});
+}
+
+TEST_CASE("IQN without fractions: one plain network gives the mean of the quantiles", "[deploy][iqn]") {
+  using Net = ImplicitQuantileNetwork<Mlp<double>, Mlp<double>>;
+  const auto start = [](const Net& net, std::uint64_t seed) {
+    std::vector<double> theta(net.parameter_count());
+    Rng rng{seed};
+    net.initialize(theta, rng);
+    return theta;
+  };
+  const MlpOptions ends{.output = Activation::tanh};
+  const auto agrees = [&](const Net& net, std::uint64_t seed) {
+    const auto theta = start(net, seed);
+    const std::vector<double> tau{0.05, 0.4, 0.7, 0.99};
+    const auto [plain, weights] = without_fractions(net, std::span<const double>(theta), tau);
+    REQUIRE(weights.size() == plain.parameter_count());
+    Rng rng{seed + 1};
+    Matrix<double> x(2 + 4, 6);
+    rng.fill_normal(view(x));
+    for (int k = 0; k < 4; ++k) x.row(2 + k).setConstant(tau[std::size_t(k)]);
+    Net::Tape tape;
+    Mlp<double>::Tape other;
+    const auto y = net.forward(theta, x, tape);
+    const Matrix<double> states = x.topRows(2);
+    const auto mean = plain.forward(weights, states, other);
+    for (int j = 0; j < 6; ++j)
+      for (int a = 0; a < net.actions(); ++a)
+        CHECK(mean(a, j) == close(y.col(j).segment(4 * a, 4).mean(), 1e-13, 1e-13));
+  };
+  using M = Mlp<double>;
+  agrees({M{{2, 4}, relu, ends}, M{{4, 6, 3}, Activation::tanh}, {.fractions = 4}}, 8);
+  agrees({M{{2, 3, 4}, Activation::tanh, ends}, M{{4, 5, 3, 2}, Activation::tanh}, {.fractions = 4}}, 9);
+  agrees({M{{2, 4}, relu, ends}, M{{4, 2}, relu}, {.fractions = 4}}, 10);
+  const std::vector<double> tau{0.5};
+  const Net bare{M{{2, 4}, relu}, M{{4, 6, 3}, relu}};  // the trunk ends without an activation
+  const Net good{M{{2, 4}, relu, ends}, M{{4, 3}, relu}};
+  const auto theta = start(bare, 11), other = start(good, 11);
+  CHECK_THROWS_AS(without_fractions(bare, std::span<const double>(theta), tau), Error);
+  CHECK_THROWS_AS(without_fractions(good, std::span<const double>(other), {}), Error);
+  CHECK_THROWS_AS(without_fractions(good, std::span<const double>(other).first(3), tau), Error);
+}
+
+TEST_CASE("an agent's policy without the agent: IQN", "[deploy][iqn]") {
+  const ImplicitQuantileNetwork net{Mlp<float>{{4, 12}, relu, {.output = relu}}, Mlp<float>{{12, 9, 3}, relu}};
+  const auto check = [&](ImplicitQuantiles quantiles) {
+    const auto agent = stirred(Iqn{net, std::move(quantiles), Adam{}});
+    same_choices(agent, saved_policy(agent));
+  };
+  check({.choices = 8});
+  check({.choices = 8, .distortion = CvarDistortion{0.2}});
 }
 
 TEST_CASE("an agent's policy without the agent: policy gradients and continuous control", "[deploy]") {
@@ -89,6 +143,8 @@ TEST_CASE("an agent's policy without the agent: policy gradients and continuous 
   same_torques(shared, saved_policy(shared, env.actions()), true);
   const auto sac = stirred(Sac{net(3, 2), SquashedGaussian{env.actions()}, net(4, 1), Adam{}});
   same_torques(sac, saved_policy(sac));
+  const auto mpo = stirred(Mpo{net(3, 2), SquashedGaussian{env.actions()}, net(4, 1), Adam{}});
+  same_torques(mpo, saved_policy(mpo));
   const auto td3 = stirred(Td3{net(3, 1), env.actions(), net(4, 1), Adam{}, GaussianNoise{}});
   same_torques(td3, saved_policy(td3));
 }

@@ -17,6 +17,7 @@
 #include "valence/distributional/categorical.hpp"
 #include "valence/distributional/hl_gauss.hpp"
 #include "valence/distributional/quantile.hpp"
+#include "valence/distributional/rescaled_value.hpp"
 #include "valence/distributional/two_hot.hpp"
 #include "valence/env/cart_pole.hpp"
 #include "valence/env/time_limit.hpp"
@@ -172,6 +173,22 @@ TEST_CASE("DQN: priorities are TD errors, without weight, and the loss for other
   CHECK(agent.metrics()[0].value == close(4.1, 0.0, 0.8));
 }
 
+TEST_CASE("DQN: a rescaled target is h of the return, and far rewards are learned", "[dqn][rescaling]") {
+  Rng rng{14};
+  const RescaledValue head{ScalarHead{}, ValueRescaling{.epsilon = 0.01}};
+  Dqn agent{table(2, 1), head, Sgd{.step_size = 1}, at_once({.discount = 0.5, .target_every = 1})};
+  agent.parameters()[0] = 0, agent.parameters()[1] = head.scale(300.0);
+  agent.learn(T{1, 0, 300, 1, true, false}, rng);  // the state is worth 300 already; the target network copies it
+  CHECK(agent.values(1)[0] == close(300.0, 1e-10));
+  double moved = 0;
+  for (int k = 0; k < 60 && moved == 0; ++k) {
+    agent.learn(T{0, 0, 50, 1, false, false}, rng);
+    moved = agent.parameters()[0];
+  }
+  CHECK(moved == close(head.scale(50 + 0.5 * 300), 1e-10));
+  CHECK(agent.values(0)[0] == close(200.0, 1e-10));
+}
+
 TEST_CASE("DQN: impossible actions are neither taken nor bootstrapped from", "[dqn][mask]") {
   const PossibleActions rule = [](std::span<const double> s, std::span<bool> p) { p[1] = s[0] == 0; };
   Rng rng{6};
@@ -222,6 +239,8 @@ TEST_CASE("one line changes the head: every one learns the walk, from every seed
     learns("HL-Gauss", table(5, hl.size(2)), hl);
     const TwoHot two{.atoms = 21, .min = 0, .max = 1};
     learns("two-hot", table(5, two.size(2)), two);
+    learns("rescaled", table(5, 2), RescaledValue{ScalarHead{}});
+    learns("rescaled two-hot", table(5, two.size(2)), RescaledValue{two});
     learns("dueling", Dueling{table(5, 3), 2}, ScalarHead{});
     learns("n-step, double, prioritized", table(5, 2), ScalarHead{},
            {.double_q = true, .n_step = 3, .priorities = PriorityOptions{}});

@@ -285,9 +285,55 @@ TEST_CASE("masked actions are never taken, by any agent of this file", "[G23][ma
   takes_first_alone(
       Ppo{net, Softmax{2}, Adam{1e-2}, {.horizon = 20, .batch = 10, .entropy_weight = 0.01, .possible = only_first}});
   takes_first_alone(Reinforce{net, Softmax{2}, Adam{1e-2}, {.entropy_weight = 0.01, .possible = only_first}});
+  const Parallel apart{Mlp<double>{{1, 8, 2}, Activation::tanh}, Mlp<double>{{1, 8, 1}, Activation::tanh}};
+  takes_first_alone(Trpo{apart, Softmax{2}, Adam{1e-2}, {.horizon = 20, .batch = 10, .possible = only_first}});
+  takes_first_alone(
+      Trpo{apart, Softmax{2}, Adam{1e-2}, {.horizon = 20, .natural_step = 0.1, .batch = 10, .possible = only_first}});
   A2c none{
       net, Softmax{2}, Adam{}, {.possible = [](std::span<const double>, std::span<bool> p) { p[0] = p[1] = false; }}};
   CHECK_THROWS_AS(none.act(Vector<double>{{0.0}}, rng), Error);
+}
+
+TEST_CASE("TRPO: a masked action is as if it weren't there", "[G23][mask][trpo]") {
+  // Three arms, the last one masked, against two arms: the same logits, the same draws, the same steps.
+  const auto logits_after = [](int arms, PossibleActions possible, double natural_step) {
+    Trpo agent{Parallel{table(1, arms), table(1, 1)},
+               Softmax{arms},
+               Sgd{.step_size = 0.1},
+               {.horizon = 8, .natural_step = natural_step, .possible = std::move(possible)}};
+    for (double& x : agent.parameters()) x = 0;
+    if (arms == 3) agent.parameters()[2] = 50;  // were it read, it would swamp the others
+    Rng rng{16};
+    for (int t = 0; t < 64; ++t) {
+      const int a = agent.act(0, rng);
+      agent.learn(transition(0, a, a == 1 ? 1.0 : 0.0, 0, true), rng);
+    }
+    return std::vector<double>{agent.parameters()[0], agent.parameters()[1]};
+  };
+  for (const double natural_step : {0.0, 0.2}) {
+    const auto two = logits_after(2, {}, natural_step);
+    const auto three = logits_after(
+        3, [](std::span<const double>, std::span<bool> p) { p[2] = false; }, natural_step);
+    CHECK(two[1] > two[0]);
+    for (std::size_t i = 0; i < 2; ++i) CHECK(three[i] == close(two[i], 1e-10, 1e-12));
+  }
+}
+
+TEST_CASE("PPO: the clip may follow a schedule", "[ppo]") {
+  const auto play = [](Rate clip) {
+    Ppo agent{table(1, 3), Softmax{2}, Adam{.step_size = 0.1}, {.horizon = 32, .batch = 16, .clip = clip}};
+    Rng rng{17};
+    train(agent, Arms{}, {.steps = 128}, rng);
+    return std::pair(parameters_of(agent), agent.metrics()[4].value);
+  };
+  const auto [constant, share] = play(0.2);
+  CHECK(play(LinearSchedule{0.2, 0.2, 10}).first == constant);
+  const auto [falling, clipped] = play(LinearSchedule{0.2, 1e-3, 20});
+  CHECK(falling != constant);
+  CHECK(clipped > share);
+  // A schedule that reaches 0 is refused when it does.
+  CHECK_THROWS_AS(play(LinearSchedule{0.2, 0, 20}), Error);
+  CHECK_THROWS_AS(play(0.0), Error);
 }
 
 TEST_CASE("on-policy agents learn the better arm from every seed", "[learning]") {
@@ -324,6 +370,8 @@ TEST_CASE("lanes: PPO on one lane is PPO, eight lanes learn, cut episodes are cu
   const auto short_log = train(cut, VectorEnvironment{CartPole{}, 2, {.autoreset = Autoreset::same_step}},
                                {.episodes = 10, .max_episode_steps = 3}, rng);
   for (const Episode& e : short_log.episodes) CHECK((e.length == 3 && e.truncated && !e.terminated));
+  for (std::size_t k = 0; k < 10; ++k)  // both lanes end at once, after three steps of each
+    CHECK(short_log.episodes[k].end == static_cast<std::int64_t>(6 * (k / 2 + 1)));
   // Wrong modes and numbers of lanes.
   CHECK_THROWS_AS(train(many, VectorEnvironment{CartPole{}, 8}, {.steps = 8}, rng), Error);
   CHECK_THROWS_AS(train(many, VectorEnvironment{CartPole{}, 7, {.autoreset = Autoreset::same_step}}, {.steps = 8}, rng),

@@ -94,5 +94,7 @@ TEST_CASE("an animation has one group a frame, shown for its share of the time")
   CHECK(film.frames() == 5);
   CHECK(occurrences(text, "class=\"frame\"") == 5);
   CHECK(says(text, "animation:show 0.1s", "20%{visibility:hidden}", "animation-delay:0.08s", "a &lt; b &amp; c"));
+  // The picture is 2.6 units wide: a font size of 0.13 would be one that browsers don't draw.
+  CHECK(says(text, "font-size=\"16\"", "scale(0.008125)"));
   CHECK(says(message_of([] { SvgAnimation{0}; }), "seconds"));
 }

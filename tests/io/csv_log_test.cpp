@@ -258,6 +258,47 @@ TEST_CASE("a run that goes on from a checkpoint leaves the log of one that was n
   }
 }
 
+TEST_CASE("a run over lanes that goes on from a checkpoint leaves the log of one that was never cut", "[F2]") {
+  // Four lanes: while an episode ends, others are played, so the run has made more steps than its episodes are long.
+  TemporaryFolder folder;
+  const MetricLogOptions options{.steps = 10, .window = 3, .clock = still_clock};
+  std::vector<Episode> episodes;
+  for (int k = 0; k < 12; ++k)
+    episodes.push_back({.total_reward = 1.0 * k, .length = 3 + k % 4, .terminated = true, .end = 8 + 4 * k});
+  const auto tell = [&](CsvLog& log, std::size_t begin, std::size_t end) {
+    for (std::size_t k = begin; k < end; ++k) {
+      log(LearningEvent{.step = episodes[k].end});
+      log(episodes[k]);
+    }
+  };
+  std::string expected;
+  {
+    CsvLog log{folder / "whole.csv", options};
+    tell(log, 0, episodes.size());
+    log.finish();
+    expected = content_of(folder / "whole.csv");
+  }
+  CHECK(says(expected, "\n12,", "\n24,", "\n36,", "\n48,"));
+  for (std::size_t saved = 0; saved <= episodes.size(); ++saved) {
+    CAPTURE(saved);
+    const auto path = folder / "cut.csv";
+    std::filesystem::remove(path);
+    {
+      CsvLog log{path, options};
+      tell(log, 0, episodes.size());  // further than the checkpoint, then killed
+      std::ofstream(folder / "killed.csv", std::ios::binary) << content_of(path);
+    }
+    std::filesystem::rename(folder / "killed.csv", path);
+    CsvLog log{path, options};
+    TrainingLog so_far{.episodes = {episodes.begin(), episodes.begin() + static_cast<std::ptrdiff_t>(saved)}};
+    so_far.steps = saved == 0 ? 0 : so_far.episodes.back().end;
+    log.resume(so_far);
+    tell(log, saved, episodes.size());
+    log.finish();
+    CHECK(content_of(path) == expected);
+  }
+}
+
 TEST_CASE("a file that is no log is refused and left alone") {
   TemporaryFolder folder;
   for (const char* content : {"x,y\n1,2\n", "time/total_timesteps,a\n\"1\n2\",3\n", "time/total_timesteps,a\n1\n",

@@ -73,8 +73,7 @@ class DiscreteSac {
         law_{.actions = actor_.model().output_size()},
         mask_(options_.possible, law_.actions),
         memory_(actor_.learned().input_count(), {.capacity = options_.replay}),
-        log_temperature_(static_cast<S>(std::log(checked_temperature()))),
-        temperature_state_(optimizer.template start<S>(1)),
+        temperature_("DiscreteSac", options_.temperature, optimizer),
         state_(actor_.learned().input_count()),
         next_(actor_.learned().input_count()),
         zeros_(static_cast<std::size_t>(law_.actions), S(0)),
@@ -123,10 +122,7 @@ class DiscreteSac {
     const double alpha = temperature();
     fit_critics(alpha, factor);
     fit_actor(alpha, factor);
-    if (options_.learn_temperature) {
-      const S slope = TemperatureLoss{0}(log_temperature_, std::span<const S>(excess_)).slope;
-      temperature_state_.step(std::span<S>(&log_temperature_, 1), std::span<const S>(&slope, 1), factor);
-    }
+    if (options_.learn_temperature) temperature_.step(0, std::span<const S>(excess_), factor);
     polyak_average(std::span<S>(target_critics_), critics_.theta(), options_.target_rate);
   }
 
@@ -144,7 +140,7 @@ class DiscreteSac {
   std::int64_t steps() const { return steps_; }
   std::int64_t updates() const { return critics_.updates(); }
   /// alpha now.
-  double temperature() const { return std::exp(static_cast<double>(log_temperature_)); }
+  double temperature() const { return temperature_(); }
   /// The entropy aimed at where so many actions are possible, nats: of one, 0. `possible` in [1, actions()].
   double target_entropy(int possible) const {
     check_range("DiscreteSac::target_entropy", "possible", possible, 1, law_.actions);
@@ -161,7 +157,7 @@ class DiscreteSac {
 
   template <class A>
   void archive(A& ar) {
-    ar(actor_, critics_, target_critics_, memory_, log_temperature_, temperature_state_, steps_);
+    ar(actor_, critics_, target_critics_, memory_, temperature_, steps_);
     ar(actor_loss_, critic_loss_, entropy_);
     check_size("DiscreteSac::archive", "the target critics", target_critics_.size(), critics_.theta().size());
   }
@@ -170,10 +166,6 @@ class DiscreteSac {
   using S = Scalar;
   using Critics = Parallel<C, C>;
 
-  double checked_temperature() const {
-    check_positive("DiscreteSac", "temperature", options_.temperature);
-    return options_.temperature;
-  }
   static std::vector<double> target_entropies(int actions, double fraction) {
     std::vector<double> targets(static_cast<std::size_t>(actions) + 1, 0.0);
     targets.back() = discrete_target_entropy(actions, fraction);
@@ -253,8 +245,7 @@ class DiscreteSac {
   Softmax law_;
   detail::MaskOf mask_;
   Replay<S> memory_;
-  S log_temperature_;
-  decltype(std::declval<const O&>().template start<S>(std::size_t{})) temperature_state_;
+  detail::Temperature<S, O> temperature_;
   std::int64_t steps_ = 0;
   double actor_loss_ = 0, critic_loss_ = 0, entropy_ = 0;
   // scratch

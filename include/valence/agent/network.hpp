@@ -28,6 +28,16 @@ inline double check_divergence(std::string_view where, std::string_view what, do
   return value;
 }
 
+/// A column of a batch, as `column(Outputs, j)` gives it.
+template <class S>
+std::span<const S> column(const Matrix<S>& m, Eigen::Index j) {
+  return {m.data() + j * m.rows(), static_cast<std::size_t>(m.rows())};
+}
+template <class S>
+std::span<S> column(Matrix<S>& m, Eigen::Index j) {
+  return {m.data() + j * m.rows(), static_cast<std::size_t>(m.rows())};
+}
+
 /// A matrix whose columns a batch fills: grows when a batch is larger than any before, and is read as a view of the
 /// batch's size, so that batches of changing sizes allocate nothing.
 template <class S>

@@ -23,6 +23,7 @@
 #include "valence/mdp/spaces.hpp"
 #include "valence/mdp/step.hpp"
 #include "valence/policy/concepts.hpp"
+#include "valence/policy_gradient/soft_actor.hpp"
 
 /// What the agents share that learn continuous control from remembered transitions: DDPG, TD3, SAC.
 namespace valence::detail {
@@ -57,6 +58,32 @@ void remember(M& memory, const Learned<F>& learned, const T& t, typename M::Acti
               .terminated = t.terminated,
               .truncated = t.truncated});
 }
+
+/// alpha of soft actor-critic: its logarithm, which an optimizer moves so that the entropy meets its target.
+template <class S, Optimizer O>
+class Temperature {
+ public:
+  /// `start` > 0.
+  Temperature(std::string_view where, double start, const O& optimizer)
+      : log_((check_positive(where, "temperature", start), static_cast<S>(std::log(start)))),
+        state_(optimizer.template start<S>(1)) {}
+
+  double operator()() const { return std::exp(static_cast<double>(log_)); }
+  /// A step down `TemperatureLoss`.
+  void step(double target_entropy, std::span<const S> log_prob, double factor) {
+    const S slope = TemperatureLoss{target_entropy}(log_, log_prob).slope;
+    state_.step(std::span<S>(&log_, 1), std::span<const S>(&slope, 1), factor);
+  }
+
+  template <class A>
+  void archive(A& ar) {
+    ar(log_, state_);
+  }
+
+ private:
+  S log_;
+  decltype(std::declval<const O&>().template start<S>(std::size_t{})) state_;
+};
 
 /// An actor whose law is on a box, critics Q(s, a), one an output, and a memory. Critics are given the state above the
 /// action, the action brought to [-1, 1] by its box (as it is in dimensions without bounds): so the same step sizes serve
@@ -165,9 +192,9 @@ class ActorAndCritics {
   }
   void join_drawn(const Matrix<S>& states) {
     join(
-        states, [&](Eigen::Index j) { return column_of(std::as_const(drawn_), j); }, joined_);
+        states, [&](Eigen::Index j) { return column(std::as_const(drawn_), j); }, joined_);
   }
-  std::span<const S> noise_of(Eigen::Index j) const { return column_of(noise_, j); }
+  std::span<const S> noise_of(Eigen::Index j) const { return column(noise_, j); }
 
   /// Actions of a stochastic law for a batch's outputs into `drawn_`, their noise and log-densities beside them.
   void draw_actions(const Outputs<S>& y, Rng& rng) {
@@ -175,14 +202,14 @@ class ActorAndCritics {
     drawn_.resize(numbers, y.cols()), noise_.resize(numbers, y.cols()), log_prob_.resize(y.cols());
     rng.fill_normal(view(noise_));
     for (Eigen::Index j = 0; j < y.cols(); ++j) {
-      law_.action(column(y, j), noise_of(j), column_of(drawn_, j));
+      law_.action(column(y, j), noise_of(j), column(drawn_, j));
       log_prob_[j] = law_.action_log_prob(column(y, j), noise_of(j));
     }
   }
   /// The actions of a deterministic law for a batch's outputs, into `drawn_`.
   void choose_actions(const Outputs<S>& y) {
     drawn_.resize(static_cast<Eigen::Index>(numbers_), y.cols());
-    for (Eigen::Index j = 0; j < y.cols(); ++j) law_.action(column(y, j), typename L::Noise{}, column_of(drawn_, j));
+    for (Eigen::Index j = 0; j < y.cols(); ++j) law_.action(column(y, j), typename L::Noise{}, column(drawn_, j));
   }
   /// Moves `drawn_` by clipped noise, in units of half the box's width, and back into the box (Fujimoto et al. 2018,
   /// equation 14).
@@ -220,7 +247,7 @@ class ActorAndCritics {
   /// errors, halved. Returns it.
   double fit_critics(double max_norm, double factor) {
     join(
-        batch_.state, [&](Eigen::Index j) { return column_of(batch_.action, j); }, joined_);
+        batch_.state, [&](Eigen::Index j) { return column(batch_.action, j); }, joined_);
     const auto q = critics_.forward(outputs_of(joined_), critic_tape_);
     auto dq = dq_.resize(q.rows(), q.cols());
     const S share = S(1) / static_cast<S>(q.cols());
@@ -246,12 +273,6 @@ class ActorAndCritics {
     return action_;
   }
 
-  static std::span<const S> column_of(const Matrix<S>& m, Eigen::Index j) {
-    return {m.data() + j * m.rows(), static_cast<std::size_t>(m.rows())};
-  }
-  static std::span<S> column_of(Matrix<S>& m, Eigen::Index j) {
-    return {m.data() + j * m.rows(), static_cast<std::size_t>(m.rows())};
-  }
   static S least(const Outputs<S>& q, Eigen::Index j) {
     S least = q(0, j);
     for (Eigen::Index i = 1; i < q.rows(); ++i) least = (std::min)(least, q(i, j));

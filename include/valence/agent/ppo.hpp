@@ -27,8 +27,8 @@ struct PpoOptions {
   int epochs = 10;     ///< passes over the rollout, >= 1
   int batch = 64;      ///< transitions a step, >= 1; the last of an epoch takes what is left
   double discount = 0.99, lambda = 0.95;
-  double clip = 0.2;                                            ///< of the ratio, > 0; infinity: not clipped
-  double dual_clip = std::numeric_limits<double>::infinity();   ///< see `PpoClip`; > 1
+  Rate clip = 0.2;                                             ///< of the ratio, > 0, by updates; infinity: not clipped
+  double dual_clip = std::numeric_limits<double>::infinity();  ///< see `PpoClip`; > 1
   double value_clip = std::numeric_limits<double>::infinity();  ///< see `ClippedValue`; > 0
   double kl_penalty = 0;   ///< weight of KL(old || new); needs a law whose divergence has a closed form
   double adaptive_kl = 0;  ///< > 0: `kl_penalty` is steered towards this divergence, see `AdaptiveKl`
@@ -67,7 +67,7 @@ class Ppo : public detail::OnPolicyAgent<F, L, O> {
     detail::check_actor_options(where, options_);
     check_positive(where, "epochs", options_.epochs);
     check_positive(where, "batch", options_.batch);
-    if (!(options_.clip > 0)) fail(where, "clip is {}; expected a number above 0", options_.clip);
+    clip_at(0);
     if (!(options_.value_clip > 0)) fail(where, "value_clip is {}; expected a number above 0", options_.value_clip);
     check_range(where, "kl_penalty", options_.kl_penalty, 0, (std::numeric_limits<double>::max)());
     check_range(where, "adaptive_kl", options_.adaptive_kl, 0, (std::numeric_limits<double>::max)());
@@ -112,6 +112,11 @@ class Ppo : public detail::OnPolicyAgent<F, L, O> {
   }
 
  private:
+  double clip_at(std::int64_t update) const {
+    constexpr double least = std::numeric_limits<double>::denorm_min(), most = std::numeric_limits<double>::infinity();
+    return options_.clip.in("Ppo", "clip", update, least, most);
+  }
+
   void update(Rng& rng) {
     auto& rollout = this->rollout_;
     rollout.find_advantages(options_.discount, options_.lambda);
@@ -119,13 +124,12 @@ class Ppo : public detail::OnPolicyAgent<F, L, O> {
     const auto all = this->all_columns();
     const std::size_t n = all.size(), batch = static_cast<std::size_t>(options_.batch);
     statistics_ = {};
-    const detail::StepWeights weights{.entropy = options_.entropy_weight,
-                                      .value = options_.value_weight,
-                                      .max_gradient_norm = options_.max_gradient_norm,
-                                      .kl_penalty = kl_penalty_,
-                                      .target_kl = options_.target_kl,
-                                      .clip = options_.clip,
-                                      .whiten = options_.whiten};
+    detail::StepWeights weights{.entropy = options_.entropy_weight,
+                                .value = options_.value_weight,
+                                .max_gradient_norm = options_.max_gradient_norm,
+                                .kl_penalty = kl_penalty_,
+                                .target_kl = options_.target_kl,
+                                .whiten = options_.whiten};
     const bool clips_values = options_.value_clip < std::numeric_limits<double>::infinity();
     bool goes_on = true;
     double moved = 0;  // over the last epoch
@@ -135,7 +139,8 @@ class Ppo : public detail::OnPolicyAgent<F, L, O> {
       for (std::size_t begin = 0; begin < n && goes_on; begin += batch) {
         const auto columns = std::span<const std::size_t>(all).subspan(begin, (std::min)(batch, n - begin));
         const double factor = options_.step_factor.in("Ppo", "step_factor", this->updates(), 0, 1e9);
-        const PpoClip clip{.epsilon = options_.clip, .dual_clip = options_.dual_clip};
+        weights.clip = clip_at(this->updates());
+        const PpoClip clip{.epsilon = weights.clip, .dual_clip = options_.dual_clip};
         goes_on = clips_values
                       ? this->descend(columns, clip, ClippedValue{options_.value_clip}, weights, factor, statistics_)
                       : this->descend(columns, clip, SquaredError{}, weights, factor, statistics_);

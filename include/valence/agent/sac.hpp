@@ -58,8 +58,7 @@ class Sac : public detail::ActorAndCritics<F, L, Parallel<C, C>, O> {
   Sac(F actor, L law, C critic, const O& optimizer, SacOptions options = {}, Rng start = Rng{})
       : Base("Sac", std::move(actor), std::move(law), Parallel{critic, critic}, optimizer, options.replay, start),
         options_(detail::checked_off_policy("Sac", std::move(options))),
-        log_temperature_(static_cast<S>(std::log(checked_temperature()))),
-        temperature_state_(optimizer.template start<S>(1)),
+        temperature_("Sac", options_.temperature, optimizer),
         target_entropy_(options_.target_entropy.value_or(continuous_target_entropy(static_cast<int>(this->numbers_)))) {
     check_finite("Sac", "target_entropy", target_entropy_);
     check_size("Sac", "the critic's outputs", static_cast<std::size_t>(this->critics_.model().output_size()), 2);
@@ -117,15 +116,12 @@ class Sac : public detail::ActorAndCritics<F, L, Parallel<C, C>, O> {
     for (const S l : this->log_prob_) log_prob += static_cast<double>(l);
     entropy_ = -log_prob / static_cast<double>(n);
 
-    if (options_.learn_temperature) {
-      const S slope = TemperatureLoss{target_entropy_}(log_temperature_, view(std::as_const(this->log_prob_))).slope;
-      temperature_state_.step(std::span<S>(&log_temperature_, 1), std::span<const S>(&slope, 1), factor);
-    }
+    if (options_.learn_temperature) temperature_.step(target_entropy_, view(std::as_const(this->log_prob_)), factor);
     polyak_average(std::span<S>(this->target_critics_), this->critics_.theta(), options_.target_rate);
   }
 
   /// alpha now.
-  double temperature() const { return std::exp(static_cast<double>(log_temperature_)); }
+  double temperature() const { return temperature_(); }
   /// Of the last update.
   std::array<Metric, 5> metrics() const {
     return {{{"train/actor_loss", actor_loss_},
@@ -139,18 +135,12 @@ class Sac : public detail::ActorAndCritics<F, L, Parallel<C, C>, O> {
   void archive(A& ar) {
     Base::archive(ar);
     check_size("Sac::archive", "the memory", this->memory_.capacity(), options_.replay);
-    ar(log_temperature_, temperature_state_, actor_loss_, critic_loss_, entropy_);
+    ar(temperature_, actor_loss_, critic_loss_, entropy_);
   }
 
  private:
-  double checked_temperature() const {
-    check_positive("Sac", "temperature", options_.temperature);
-    return options_.temperature;
-  }
-
   SacOptions options_;
-  S log_temperature_;
-  decltype(std::declval<const O&>().template start<S>(std::size_t{})) temperature_state_;
+  detail::Temperature<S, O> temperature_;
   double target_entropy_;
   double actor_loss_ = 0, critic_loss_ = 0, entropy_ = 0;
 };

@@ -28,10 +28,11 @@ struct Episode {
   double total_reward = 0;  ///< the return, not discounted
   std::int64_t length = 0;  ///< steps
   bool terminated = false, truncated = false;
+  std::int64_t end = 0;  ///< the run's steps when it ended, those of other lanes included
 
   template <class A>
   void archive(A& ar) {
-    ar(total_reward, length, terminated, truncated);
+    ar(total_reward, length, terminated, truncated, end);
   }
 };
 
@@ -134,6 +135,7 @@ bool step_once(EpisodeLoop<State>& loop, A& agent, E& env, std::int64_t max_epis
   }
   loop.state.reset();
   loop.episode.terminated = t.terminated, loop.episode.truncated = t.truncated;
+  loop.episode.end = loop.log.steps;
   loop.log.episodes.push_back(loop.episode);
   return true;
 }

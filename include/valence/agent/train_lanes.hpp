@@ -93,7 +93,8 @@ void run_lanes(LaneLoop& loop, A& agent, VectorEnvironment<E>& lanes, const Trai
     if (any_cut) lanes.reset(std::span<const bool>(cut.data(), n));
     log.steps += static_cast<std::int64_t>(n), steps += static_cast<std::int64_t>(n);
     bool go_on = true;
-    for (const Episode& episode : ended) {
+    for (Episode& episode : ended) {
+      episode.end = log.steps;
       log.episodes.push_back(episode), ++episodes;
       if constexpr (sizeof...(Callbacks) > 0) {
         tell_learning(agent, log.steps, callbacks...);

@@ -35,6 +35,7 @@ struct TrpoOptions {
   int batch = 128;          ///< transitions a step of the critic, >= 1
   bool whiten = true;       ///< advantages, over the rollout
   Rate step_factor = 1;     ///< of the critic's step size, by updates
+  PossibleActions possible = {};
 };
 
 /// Trust-region policy optimisation (Schulman et al. 2015): after every `horizon` steps one step of the actor along the
@@ -54,7 +55,7 @@ class Trpo : public detail::OnPolicyAgent<Parallel<A, C>, L, O> {
  public:
   /// `start` draws the parameters. Throws `Error` for options out of their ranges, and models whose outputs don't fit.
   Trpo(Parallel<A, C> model, L law, const O& optimizer, TrpoOptions options = {}, Rng start = Rng{})
-      : Base("Trpo", std::move(model), std::move(law), optimizer, PossibleActions{}, options.lanes, options.horizon,
+      : Base("Trpo", std::move(model), std::move(law), optimizer, options.possible, options.lanes, options.horizon,
              start),
         options_(std::move(options)) {
     constexpr auto where = "Trpo";
@@ -104,34 +105,43 @@ class Trpo : public detail::OnPolicyAgent<Parallel<A, C>, L, O> {
     const auto n = static_cast<std::size_t>(rollout.size());
     const auto advantage = view(rollout.advantage).first(n);
     if (options_.whiten) whiten(advantage);
-    const auto theta = this->net_.theta().first(actor().parameter_count());
-    if (options_.natural_step > 0) {
-      natural_step(theta, advantage);
+    if constexpr (detail::takes_mask<L>) {
+      const auto masks = [&](Eigen::Index j) { return this->mask_(std::span<const S>(rollout.state_at(j))); };
+      this->mask_ ? move_actor(advantage, masks) : move_actor(advantage, NoMasks{});
     } else {
-      const auto result = trpo_step(actor(), this->law_, theta, rollout.state, rollout.action.first(n),
-                                    std::span<const S>(advantage), options_.region, workspace_);
-      moved_ = result.moved, kl_ = result.point.kl, gain_ = result.point.gain;
+      move_actor(advantage, NoMasks{});
     }
     fit_critic(n, rng);
     rollout.row = 0;
   }
+  template <class Masks>
+  void move_actor(std::span<const S> advantage, const Masks& masks) {
+    const auto theta = this->net_.theta().first(actor().parameter_count());
+    if (options_.natural_step > 0) return natural_step(theta, advantage, masks);
+    const auto result =
+        trpo_step(actor(), this->law_, theta, this->rollout_.state, this->rollout_.action.first(advantage.size()),
+                  advantage, options_.region, workspace_, masks);
+    moved_ = result.moved, kl_ = result.point.kl, gain_ = result.point.gain;
+  }
 
   // theta += natural_step (F + damping)^-1 g, g the gradient of the mean of log pi(a) A.
-  void natural_step(std::span<S> theta, std::span<const S> advantage) {
+  template <class Masks>
+  void natural_step(std::span<S> theta, std::span<const S> advantage, const Masks& masks) {
     const auto& rollout = this->rollout_;
     auto& w = workspace_;
     const auto y = actor().forward(theta, rollout.state, w.tape);
     w.weight = Eigen::Map<const Vector<S>>(advantage.data(), y.cols()) / static_cast<S>(y.cols());
     w.dy.setZero(y.rows(), y.cols());
-    pullback_log_prob_columns(this->law_, y, rollout.action.first(advantage.size()), view(std::as_const(w.weight)),
-                              OutputsGradient<S>(w.dy.data(), y.rows(), y.cols()));
+    detail::pullback_log_probs(this->law_, y, rollout.action.first(advantage.size()), view(std::as_const(w.weight)),
+                               OutputsGradient<S>(w.dy.data(), y.rows(), y.cols()), masks);
     w.gradient.setZero(static_cast<Eigen::Index>(theta.size()));
     actor().pullback(theta, rollout.state, w.tape, detail::outputs_of(w.dy), view(w.gradient));
     check_finite("Trpo", "the policy's gradient", view(std::as_const(w.gradient)));
     w.region.direction.resize(w.gradient.size());
     const auto fisher = [&](std::span<const S> v, std::span<S> out) {
       std::fill(out.begin(), out.end(), S(0));
-      fisher_vector_product(actor(), this->law_, std::span<const S>(theta), rollout.state, w.tape, y, v, out, w.fisher);
+      fisher_vector_product(actor(), this->law_, std::span<const S>(theta), rollout.state, w.tape, y, v, out, w.fisher,
+                            masks);
     };
     natural_gradient<S>(fisher, view(std::as_const(w.gradient)), view(w.region.direction), options_.region,
                         w.region.solve);

@@ -75,4 +75,12 @@ struct ScalarHead {
   }
 };
 
+namespace detail {
+
+/// Is a head's only output the number that it learns, and its loss one of output - target?
+template <class H>
+inline constexpr bool is_regression = std::is_same_v<H, ScalarHead>;
+
+}  // namespace detail
+
 }  // namespace valence

@@ -136,8 +136,10 @@ class SvgAnimation {
         fmt::format("<g class=\"frame\" style=\"animation-delay:{:.4g}s\">", seconds_ * static_cast<double>(frames_));
     body_ += picture.body;
     if (!caption.empty()) {
-      body_ += fmt::format("<text x=\"{:.4g}\" y=\"{:.4g}\" font-size=\"{:.4g}\" font-family=\"sans-serif\">",
-                           view_.left + 0.02 * view_.width, view_.top + 0.07 * view_.width, 0.05 * view_.width);
+      // Browsers round font sizes below a unit, or enlarge them: letters are 16 units high and scaled.
+      body_ += fmt::format(
+          "<text transform=\"translate({:.4g} {:.4g}) scale({:.4g})\" font-size=\"16\" font-family=\"sans-serif\">",
+          view_.left + 0.02 * view_.width, view_.top + 0.07 * view_.width, 0.05 * view_.width / 16);
       for (const char c : caption) {
         if (c == '<')
           body_ += "&lt;";

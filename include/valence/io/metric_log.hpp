@@ -197,8 +197,8 @@ class MetricLog {
     sink_.drop_after(log.steps, now());
   }
 
-  /// Steps so far: those of the episodes that were told, or as many as the agent's `LearningEvent` says, which knows of
-  /// episodes that are still played in other lanes.
+  /// Steps so far: those of the episodes that were told, or as many as the last of them or the agent's `LearningEvent`
+  /// says, which know of episodes that are still played in other lanes.
   std::int64_t steps() const { return steps_; }
   /// Episodes that were told.
   std::int64_t episodes() const { return episodes_; }
@@ -232,7 +232,7 @@ class MetricLog {
       recent_[oldest_] = episode, oldest_ = (oldest_ + 1) % options_.window;
     ++episodes_;
     ended_ += episode.length;
-    steps_ = (std::max)(ended_, told_);
+    steps_ = (std::max)({ended_, told_, episode.end});
     return steps_ >= due_;
   }
 

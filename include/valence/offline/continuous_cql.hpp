@@ -115,7 +115,7 @@ class ContinuousCql : public detail::ActorAndCritics<F, L, Parallel<C, C>, O> {
       for (Eigen::Index i = 0; i < each; ++i) all_states_.col(j * each + i) = b.state.col(j);
       all_actions_.col(j * each) = b.action.col(j);
       for (Eigen::Index i = 0; i < m; ++i) {
-        const auto to = Base::column_of(all_actions_, j * each + 1 + i);
+        const auto to = detail::column(all_actions_, j * each + 1 + i);
         if (i < k) {
           for (std::size_t d = 0; d < this->numbers_; ++d) to[d] = static_cast<S>(rng.uniform(low(d), high(d)));
           densities_[j * m + i] = static_cast<S>(log_uniform_);
@@ -129,7 +129,7 @@ class ContinuousCql : public detail::ActorAndCritics<F, L, Parallel<C, C>, O> {
       }
     }
     this->join(
-        all_states_, [&](Eigen::Index c) { return Base::column_of(std::as_const(all_actions_), c); }, all_joined_);
+        all_states_, [&](Eigen::Index c) { return detail::column(std::as_const(all_actions_), c); }, all_joined_);
     const auto q = this->critics_.forward(detail::outputs_of(all_joined_), all_tape_);
     auto dq = this->dq_.zero(q.rows(), q.cols());
     const ConservativePenalty push{.alpha = options_.alpha, .temperature = options_.temperature};

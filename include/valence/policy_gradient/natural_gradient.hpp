@@ -31,6 +31,40 @@ concept HasFisher = ActionDistribution<P> && requires(const P law, std::span<con
   law.fisher_product(z, z, 1.0, fz);
 };
 
+/// What the functions below take for `masks` where every action is possible. Otherwise it is callable: `masks(j)` is
+/// the `ActionMask` of column j, read before the next call, for laws whose members take one (`Softmax`).
+struct NoMasks {};
+
+namespace detail {
+
+/// call(mask of column j), or call() where there are no masks.
+template <class Masks, class Call>
+decltype(auto) masked([[maybe_unused]] const Masks& masks, [[maybe_unused]] Eigen::Index j, Call&& call) {
+  if constexpr (std::same_as<Masks, NoMasks>)
+    return call();
+  else
+    return call(masks(j));
+}
+/// `log_prob_columns` and `pullback_log_prob_columns`, with masks.
+template <class Law, class S, class Actions, class Masks>
+void log_probs(const Law& law, const Outputs<S>& y, const Actions& actions, std::span<S> out, const Masks& masks) {
+  check_batch("log_probs", law.size(), y, actions);
+  for (Eigen::Index j = 0; j < y.cols(); ++j)
+    out[static_cast<std::size_t>(j)] =
+        masked(masks, j, [&](auto... mask) { return law.log_prob(column(y, j), column(actions, j), mask...); });
+}
+template <class Law, class S, class Actions, class Masks>
+void pullback_log_probs(const Law& law, const Outputs<S>& y, const Actions& actions, std::span<const S> w,
+                        OutputsGradient<S> dy, const Masks& masks) {
+  check_batch("pullback_log_probs", law.size(), y, actions);
+  for (Eigen::Index j = 0; j < y.cols(); ++j)
+    if (const S wj = w[static_cast<std::size_t>(j)]; wj != 0)
+      masked(masks, j,
+             [&](auto... mask) { law.log_prob(column(y, j), column(actions, j), wj, column(dy, j), mask...); });
+}
+
+}  // namespace detail
+
 /// Scratch of `fisher_vector_product`; keep it to allocate nothing.
 template <Scalar S>
 struct FisherWorkspace {
@@ -41,12 +75,12 @@ struct FisherWorkspace {
 /// out += (1 / n) sum_j J_j' F(y_j) J_j v over the n columns of a batch, where F is the Fisher matrix of the law at the
 /// outputs y = forward(theta, x, tape) and J the Jacobian of the outputs: the Fisher matrix of the policy, exactly, by
 /// one pushforward and one pullback, without second derivatives. Equals the Hessian of the mean KL(old || new) at new =
-/// old. `v`, `out`: an entry a parameter. Throws `Error` for sizes that disagree.
-template <Linearisable F, HasFisher Law>
+/// old. `v`, `out`: an entry a parameter. `masks`: see `NoMasks`. Throws `Error` for sizes that disagree.
+template <Linearisable F, HasFisher Law, class Masks = NoMasks>
 void fisher_vector_product(const F& model, const Law& law, std::span<const typename F::Scalar> theta,
                            const typename F::Batch& x, typename F::Tape& tape, const Outputs<typename F::Scalar>& y,
                            std::span<const typename F::Scalar> v, std::span<typename F::Scalar> out,
-                           FisherWorkspace<typename F::Scalar>& workspace) {
+                           FisherWorkspace<typename F::Scalar>& workspace, const Masks& masks = {}) {
   using S = typename F::Scalar;
   if (y.cols() == 0) fail("fisher_vector_product", "y has no columns; expected at least one sample");
   gauss_newton_product(
@@ -56,7 +90,9 @@ void fisher_vector_product(const F& model, const Law& law, std::span<const typen
         for (Eigen::Index j = 0; j < u.cols(); ++j) {
           workspace.column.setZero(u.rows());
           const std::span<const S> tangent(u.data() + j * u.rows(), static_cast<std::size_t>(u.rows()));
-          law.fisher_product(detail::column(outputs, j), tangent, w, view(workspace.column));
+          detail::masked(masks, j, [&](auto... mask) {
+            law.fisher_product(detail::column(outputs, j), tangent, w, view(workspace.column), mask...);
+          });
           u.col(j) = workspace.column;
         }
       },
@@ -183,14 +219,15 @@ struct TrpoWorkspace {
 
 /// One step of trust-region policy optimisation (Schulman et al. 2015, equations 14 and 15): raises the mean over the
 /// batch of pi_new(a) / pi_old(a) A, where pi_old is the law at `theta` now, with mean KL(old || new) <= max_kl.
-/// `actions`: an entry (or a column) a column of x; `advantage`: an entry each, usually whitened. Throws `Error`, theta
-/// unchanged, for sizes that disagree, advantages that aren't finite, and what model and law refuse.
-template <Linearisable F, HasFisher Law, class Actions>
+/// `actions`: an entry (or a column) a column of x; `advantage`: an entry each, usually whitened; `masks`: see
+/// `NoMasks`. Throws `Error`, theta unchanged, for sizes that disagree, advantages that aren't finite, and what model
+/// and law refuse.
+template <Linearisable F, HasFisher Law, class Actions, class Masks = NoMasks>
   requires HasKl<Law>
 TrustRegionResult trpo_step(const F& model, const Law& law, std::span<typename F::Scalar> theta,
                             const typename F::Batch& x, const Actions& actions,
                             std::span<const typename F::Scalar> advantage, const TrustRegionOptions& options,
-                            TrpoWorkspace<F>& workspace) {
+                            TrpoWorkspace<F>& workspace, const Masks& masks = {}) {
   using S = typename F::Scalar;
   constexpr auto where = "trpo_step";
   auto& w = workspace;
@@ -201,28 +238,29 @@ TrustRegionResult trpo_step(const F& model, const Law& law, std::span<typename F
   check_finite(where, "advantage", advantage);
   w.old_outputs = y;
   w.log_prob.resize(n), w.old_log_prob.resize(n), w.weight.resize(n);
-  log_prob_columns(law, y, actions, view(w.old_log_prob));
+  detail::log_probs(law, y, actions, view(w.old_log_prob), masks);
   w.weight = Eigen::Map<const Vector<S>>(advantage.data(), n) / static_cast<S>(n);
   w.dy.setZero(y.rows(), n);
-  pullback_log_prob_columns(law, y, actions, view(std::as_const(w.weight)),
-                            OutputsGradient<S>(w.dy.data(), y.rows(), n));
+  detail::pullback_log_probs(law, y, actions, view(std::as_const(w.weight)),
+                             OutputsGradient<S>(w.dy.data(), y.rows(), n), masks);
   w.gradient.setZero(static_cast<Eigen::Index>(theta.size()));
   model.pullback(theta, x, w.tape, Outputs<S>(w.dy.data(), y.rows(), n), view(w.gradient));
 
   const auto fisher = [&](std::span<const S> v, std::span<S> out) {
     std::fill(out.begin(), out.end(), S(0));
-    fisher_vector_product(model, law, std::span<const S>(theta), x, w.tape, y, v, out, w.fisher);
+    fisher_vector_product(model, law, std::span<const S>(theta), x, w.tape, y, v, out, w.fisher, masks);
   };
   const Outputs<S> old(w.old_outputs.data(), y.rows(), n);
   const auto evaluate = [&](std::span<const S> candidate) {
     const Outputs<S> now = model.forward(candidate, x, w.candidate_tape);
-    log_prob_columns(law, now, actions, view(w.log_prob));
+    detail::log_probs(law, now, actions, view(w.log_prob), masks);
     TrustRegionPoint point;
     for (Eigen::Index j = 0; j < n; ++j) {  // the ratio less 1: a small gain isn't lost to rounding
       if (const S a = advantage[static_cast<std::size_t>(j)]; a != S(0))
         point.gain += static_cast<double>(a) *
                       elementary::expm1(static_cast<double>(w.log_prob[j]) - static_cast<double>(w.old_log_prob[j]));
-      point.kl += static_cast<double>(law.kl(detail::column(old, j), detail::column(now, j)));
+      point.kl += static_cast<double>(detail::masked(
+          masks, j, [&](auto... mask) { return law.kl(detail::column(old, j), detail::column(now, j), mask...); }));
     }
     return TrustRegionPoint{point.gain / static_cast<double>(n), point.kl / static_cast<double>(n)};
   };
