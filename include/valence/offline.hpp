@@ -7,6 +7,7 @@
 #include "valence/offline/collect_mixture.hpp"
 #include "valence/offline/continuous_cql.hpp"
 #include "valence/offline/cql.hpp"
+#include "valence/offline/denoising_preference.hpp"
 #include "valence/offline/in_sample.hpp"
 #include "valence/offline/iql.hpp"
 #include "valence/offline/logged.hpp"

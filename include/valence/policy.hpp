@@ -5,6 +5,7 @@
 #include "valence/policy/action_choice.hpp"
 #include "valence/policy/categorical.hpp"
 #include "valence/policy/concepts.hpp"
+#include "valence/policy/ddpm.hpp"
 #include "valence/policy/deterministic.hpp"
 #include "valence/policy/divergences.hpp"
 #include "valence/policy/exploration_noise.hpp"

@@ -4,6 +4,7 @@
 
 #include "valence/reward/bootstrap.hpp"
 #include "valence/reward/bradley_terry.hpp"
+#include "valence/reward/implicit_reward.hpp"
 #include "valence/reward/links.hpp"
 #include "valence/reward/metrics.hpp"
 #include "valence/reward/pair_objective.hpp"
