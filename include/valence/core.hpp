@@ -15,5 +15,6 @@
 #include "valence/core/progress.hpp"
 #include "valence/core/random.hpp"
 #include "valence/core/statistics.hpp"
+#include "valence/core/subspace.hpp"
 #include "valence/core/symmetric_eigen.hpp"
 #include "valence/core/types.hpp"
