@@ -33,6 +33,7 @@
 #include "valence/agent/a2c.hpp"
 #include "valence/agent/dqn.hpp"
 #include "valence/agent/evaluate.hpp"
+#include "valence/agent/iqn.hpp"
 #include "valence/agent/ppo.hpp"
 #include "valence/agent/sac.hpp"
 #include "valence/agent/td3.hpp"
@@ -42,6 +43,7 @@
 #include "valence/core/random.hpp"
 #include "valence/core/statistics.hpp"
 #include "valence/distributional/categorical.hpp"
+#include "valence/distributional/implicit_quantile_network.hpp"
 #include "valence/distributional/quantile.hpp"
 #include "valence/distributional/scalar_head.hpp"
 #include "valence/env/acrobot.hpp"
@@ -103,15 +105,31 @@ vl::Mlp<float> tanhs(int in, int out, double output_gain) {
   return {{in, 64, 64, out}, vl::Activation::tanh, {.gain = std::numbers::sqrt2, .output_gain = output_gain}};
 }
 
-/// DQN with any head. What all three have in common: Adam's step size and epsilon fall in straight lines.
+/// What is common to DQN and its kin: Adam's step size and epsilon fall in straight lines.
+vl::DqnOptions falling(vl::DqnOptions o, std::int64_t steps, double exploring, double final_epsilon) {
+  o.epsilon = vl::LinearSchedule{1, final_epsilon, static_cast<std::int64_t>(exploring * static_cast<double>(steps))};
+  o.step_factor = vl::LinearSchedule{1, 0, steps * o.updates / o.train_every};
+  return o;
+}
+/// DQN with any head.
 template <class H>
 auto dqn(int inputs, int actions, H head, double step_size, double exploring, double final_epsilon,
          vl::DqnOptions options) {
   return [=](std::int64_t steps, vl::Rng start) {
-    auto o = options;
-    o.epsilon = vl::LinearSchedule{1, final_epsilon, static_cast<std::int64_t>(exploring * static_cast<double>(steps))};
-    o.step_factor = vl::LinearSchedule{1, 0, steps * o.updates / o.train_every};
-    return vl::Dqn{relus(inputs, head.size(actions)), head, vl::Adam{.step_size = step_size}, o, start};
+    return vl::Dqn{relus(inputs, head.size(actions)), head, vl::Adam{.step_size = step_size},
+                   falling(options, steps, exploring, final_epsilon), start};
+  };
+}
+/// IQN: a hidden layer before the product, one behind it.
+auto iqn(int inputs, int actions, vl::ImplicitQuantiles quantiles, double step_size, double exploring,
+         double final_epsilon, vl::DqnOptions options) {
+  return [=](std::int64_t steps, vl::Rng start) {
+    const auto from = vl::Initialization::fan_in;
+    const vl::ImplicitQuantileNetwork net{
+        vl::Mlp<float>{{inputs, 64}, vl::relu, {.output = vl::relu, .initialization = from}},
+        vl::Mlp<float>{{64, 64, actions}, vl::relu, {.initialization = from}}};
+    return vl::Iqn{net, quantiles, vl::Adam{.step_size = step_size}, falling(options, steps, exploring, final_epsilon),
+                   start};
   };
 }
 
@@ -141,6 +159,9 @@ std::vector<Task> tasks() {
                   dqn(4, 2, vl::CategoricalReturn{.atoms = 51, .min = 0, .max = 100}, 2.3e-3, 0.16, 0.04, bursts))},
       {"CartPole-v1/QR-DQN", 50'000, solved_cart_pole, "500.0 [zoo]",
        trained_on(cart_pole, dqn(4, 2, vl::QuantileReturn{.quantiles = 10}, 2.3e-3, 0.16, 0.04, bursts))},
+      {"CartPole-v1/IQN (3-step)", 100'000, solved_cart_pole, "none published",
+       trained_on(cart_pole, iqn(4, 2, {.choices = 8}, 2e-3, 0.2, 0.05,
+                                 {.n_step = 3, .replay = 50'000, .batch = 64, .train_every = 2, .target_every = 500}))},
       {"CartPole-v1/PPO", 100'000, solved_cart_pole, "500.0 [zoo]",
        trained_on(lanes_of(cart_pole, 8), cart_pole,
                   [=](std::int64_t steps, vl::Rng start) {
@@ -169,7 +190,7 @@ std::vector<Task> tasks() {
                                     .step_factor = vl::LinearSchedule{1, 0, steps / (8 * 16)}},
                                    start};
                   })},
-      {"Acrobot-v1/DQN", 50'000, solved_acrobot, "-76.6 [zoo], -91.5 +- 7.2 [CleanRL]",
+      {"Acrobot-v1/DQN", 100'000, solved_acrobot, "-76.6 [zoo], -91.5 +- 7.2 [CleanRL]",
        trained_on(acrobot, dqn(6, 3, vl::ScalarHead{.huber = 1}, 6.3e-4, 0.12, 0.1,
                                {.replay = 50'000, .batch = 128, .train_every = 4, .updates = 1, .target_every = 250}))},
       {"MountainCar-v0/DQN", 120'000, solved_mountain_car, "-100.8 [zoo], -194.9 +- 8.5 [CleanRL]",

@@ -156,6 +156,7 @@ void moving_targets(paper::Seed& seed, const std::string& heading, double step_s
 
 }  // namespace
 
+// [main]
 int main(int count, char** arguments) {
   const paper::About about{.id = "hl_gauss",
                            .header = "valence/distributional/hl_gauss.hpp",
@@ -190,3 +191,4 @@ int main(int count, char** arguments) {
                "; the advantage is that of small steps");
   });
 }
+// [/main]
