@@ -35,6 +35,7 @@
 #include "valence/agent/ppo.hpp"
 #include "valence/agent/prioritized_sweeping_agent.hpp"
 #include "valence/agent/q_learning.hpp"
+#include "valence/agent/quantile_agent.hpp"
 #include "valence/agent/reinforce.hpp"
 #include "valence/agent/rvi_q_learning.hpp"
 #include "valence/agent/sac.hpp"

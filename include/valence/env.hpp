@@ -33,6 +33,7 @@
 #include "valence/env/ring_diffusion.hpp"
 #include "valence/env/river_swim.hpp"
 #include "valence/env/small_models.hpp"
+#include "valence/env/stock_augmented.hpp"
 #include "valence/env/svg.hpp"
 #include "valence/env/synonym_sequences.hpp"
 #include "valence/env/taxi.hpp"

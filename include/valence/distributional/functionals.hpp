@@ -66,8 +66,9 @@ inline void check_open_level(std::string_view where, double level, bool with_one
 
 }  // namespace detail
 
-/// The quantile min {x : P(X <= x) >= level}, level in (0, 1]: an atom, never a number between two. (The sample quantile
-/// of core/statistics.hpp interpolates.) Where a sum of weights misses the level by less than 1e-12 it counts as reached.
+/// The quantile min {x : P(X <= x) >= level}, level in (0, 1]: an atom, never a number between two. (The sample
+/// quantile of core/statistics.hpp interpolates.) Where a sum of weights misses the level by less than 1e-12 it counts
+/// as reached.
 struct ValueAtRisk {
   double level = 0.1;
 
@@ -235,21 +236,50 @@ struct Expectile {
   }
 };
 
-/// Utilities for `ExpectedUtility`, all positively homogeneous but the last: min(x, 0), whose maximisation over stocks is
-/// CVaR; -|x - target|, which asks for a return, with target 0; 1 where x >= target, which asks for at least that.
+/// Utilities for `ExpectedUtility`; any function of a number is one. A type that has f(a x) = a f(x) for all a > 0 says
+/// so in `positively_homogeneous()`: what discounted planning with a stock asks for
+/// (planning/distributional_iteration.hpp).
+///
+/// x itself: the mean.
+struct RiskNeutral {
+  double operator()(double x) const { return x; }
+  double derivative(double) const { return 1; }
+  bool positively_homogeneous() const { return true; }
+};
+/// min(x, 0), whose maximisation over stocks is CVaR.
 struct NegativePart {
   double operator()(double x) const { return (std::min)(x, 0.0); }
   double derivative(double x) const { return x < 0 ? 1 : 0; }
+  bool positively_homogeneous() const { return true; }
 };
+/// -|x - target|, which asks for a return.
 struct MinusDistance {
   double target = 0;
   double operator()(double x) const { return -std::abs(x - target); }
   double derivative(double x) const { return x < target ? 1 : x > target ? -1 : 0; }
+  bool positively_homogeneous() const { return target == 0; }
 };
+/// 1 where x >= target, which asks for at least that.
 struct AtLeast {
   double target = 0;
   double operator()(double x) const { return x >= target ? 1 : 0; }
 };
+/// exp(beta x) with the sign of beta: averse to risk for beta < 0. Its expectation orders laws as `EntropicRisk` does,
+/// which doesn't overflow.
+struct ExponentialUtility {
+  double beta = -1;
+  double operator()(double x) const { return std::copysign(elementary::exp(beta * x), beta); }
+  double derivative(double x) const { return std::abs(beta) * elementary::exp(beta * x); }
+};
+
+/// Does the utility say that it is positively homogeneous?
+template <class U>
+bool is_positively_homogeneous(const U& utility) {
+  if constexpr (requires { bool{utility.positively_homogeneous()}; })
+    return utility.positively_homogeneous();
+  else
+    return false;
+}
 
 /// The law that a head's outputs of one action describe, written to `law`, whose memory is used again.
 template <GivesLaw H, Scalar S>
