@@ -32,6 +32,7 @@
 #include "valence/agent/network.hpp"
 #include "valence/agent/off_policy.hpp"
 #include "valence/agent/on_policy.hpp"
+#include "valence/agent/online_preference.hpp"
 #include "valence/agent/ppo.hpp"
 #include "valence/agent/prioritized_sweeping_agent.hpp"
 #include "valence/agent/q_learning.hpp"

@@ -8,6 +8,7 @@
 #include "valence/core/elementary.hpp"
 #include "valence/core/error.hpp"
 #include "valence/core/lanes.hpp"
+#include "valence/core/lbfgs.hpp"
 #include "valence/core/linear_solve.hpp"
 #include "valence/core/math.hpp"
 #include "valence/core/parallel.hpp"

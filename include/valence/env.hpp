@@ -29,6 +29,7 @@
 #include "valence/env/mountain_car.hpp"
 #include "valence/env/orchard.hpp"
 #include "valence/env/pendulum.hpp"
+#include "valence/env/preference_bandit.hpp"
 #include "valence/env/prompt_bandit.hpp"
 #include "valence/env/ring_diffusion.hpp"
 #include "valence/env/river_swim.hpp"

@@ -14,6 +14,7 @@
 #include "valence/mdp/prioritized_replay.hpp"
 #include "valence/mdp/replay.hpp"
 #include "valence/mdp/replay_windows.hpp"
+#include "valence/mdp/responses.hpp"
 #include "valence/mdp/spaces.hpp"
 #include "valence/mdp/step.hpp"
 #include "valence/mdp/sum_tree.hpp"

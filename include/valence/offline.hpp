@@ -8,6 +8,7 @@
 #include "valence/offline/continuous_cql.hpp"
 #include "valence/offline/cql.hpp"
 #include "valence/offline/denoising_preference.hpp"
+#include "valence/offline/fit_preferences.hpp"
 #include "valence/offline/in_sample.hpp"
 #include "valence/offline/iql.hpp"
 #include "valence/offline/logged.hpp"

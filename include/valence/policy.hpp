@@ -11,6 +11,7 @@
 #include "valence/policy/exploration_noise.hpp"
 #include "valence/policy/gaussian.hpp"
 #include "valence/policy/gaussian_mixture.hpp"
+#include "valence/policy/log_linear.hpp"
 #include "valence/policy/rate.hpp"
 #include "valence/policy/saved_policy.hpp"
 #include "valence/policy/squashed_gaussian.hpp"

@@ -11,3 +11,4 @@
 #include "valence/reward/text_features.hpp"
 #include "valence/reward/tie_models.hpp"
 #include "valence/reward/train_on_pairs.hpp"
+#include "valence/reward/vpo_oracle.hpp"

@@ -171,6 +171,16 @@ TEST_CASE("limits: whichever comes first") {
   CHECK(says(message_of([&] { evaluate(agent, Corridor{}, {.episodes = 1}, rng); }), "episodes is 1"));
 }
 
+TEST_CASE("an episode knows at which step of the run it ended") {
+  QLearning agent{Tabular{10, 2}, EpsilonGreedy{0.1}, {}};
+  Run run{agent, Corridor{}, Rng{2}};
+  run.advance(150);
+  run.advance(150);
+  std::int64_t steps = 0;
+  REQUIRE(run.log().episodes.size() > 1);
+  for (const Episode& e : run.log().episodes) CHECK(e.end == (steps += e.length));
+}
+
 TEST_CASE("callbacks see episodes and progress, and may end the run") {
   QLearning agent{Tabular{10, 2}, EpsilonGreedy{0.1}, {.step_size = 0.5}};
   Rng rng{2};

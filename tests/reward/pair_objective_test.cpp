@@ -1,6 +1,7 @@
 #include "valence/reward/pair_objective.hpp"
 
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include "support/allocations.hpp"
@@ -11,6 +12,7 @@
 #include "valence/function/mlp.hpp"
 #include "valence/function/tabular.hpp"
 #include "valence/preference/any_loss.hpp"
+#include "valence/preference/batch_losses.hpp"
 #include "valence/preference/losses.hpp"
 #include "valence/reward/links.hpp"
 
@@ -153,4 +155,44 @@ TEST_CASE("Bad pairs are named") {
   CHECK(says(message_of([&] { PairObjective{Mlp<double>{{2, 2}, valence::relu}, Dpo{}, 3}; }), "2 outputs"));
   gradient.resize(2);
   CHECK(says(message({0}, {1}), "gradient has 2 entries"));
+}
+
+TEST_CASE("single responses besides the pairs: a base term, and nothing else", "[pair_objective]") {
+  valence::Rng rng{21};
+  const Tabular<double> table{6, 1};
+  const std::vector<int> x{0, 1, 2, 3, 4, 5}, chosen{0, 4}, rejected{2, 3}, base{1, 4, 4};
+  const std::vector<double> weight{1, 0.5, 2}, reference{-1, -2, -.5, -1, -1, -1};
+  std::vector<double> theta(6), gradient(6), unused(6);
+  for (double& t : theta) t = rng.normal();
+  const auto loss = Dpo{.beta = 0.3} + 0.7 * valence::BaseSft{};
+  PairObjective objective{table, loss, 3};
+  const IndexPairs<double> pairs{chosen, rejected};
+  const valence::IndexSamples<double> singles{.sample = base, .weight = weight};
+  const double value = objective(theta, x, pairs, gradient, reference, singles);
+  CHECK(
+      gradient_matches([&](std::span<const double> at) { return objective(at, x, pairs, unused, reference, singles); },
+                       theta, gradient));
+
+  PairObjective only_pairs{table, Dpo{.beta = 0.3}, 3};
+  const double of_pairs = only_pairs(theta, x, pairs, unused, reference);
+  const auto log_probs = only_pairs.scores(theta, x);
+  CHECK(value == close(of_pairs - 0.7 * (log_probs[1] + 0.5 * log_probs[4] + 2 * log_probs[4]) / 3));
+
+  PairObjective only_base{table, valence::BaseSft{}, 3};  // no pairs at all
+  CHECK(only_base(theta, x, {}, gradient, reference, singles) ==
+        close(-(log_probs[1] + 0.5 * log_probs[4] + 2 * log_probs[4]) / 3));
+  const std::vector<int> outside{6};
+  CHECK(says(message_of([&] { only_base(theta, x, {}, gradient, {}, {.sample = outside}); }), "base[0] is 6"));
+}
+
+TEST_CASE("lengths reach the losses that read them", "[pair_objective]") {
+  const Tabular<double> table{4, 1};
+  const std::vector<int> x{0, 1, 2, 3}, chosen{0, 3}, rejected{1, 2};
+  const std::vector<double> chosen_length{2, 5}, rejected_length{3, 1}, theta{.1, -.4, .3, .2};
+  std::vector<double> gradient(4), unused(4);
+  PairObjective objective{table, valence::SimPo{}, 2};
+  const IndexPairs<double> pairs{chosen, rejected, {}, {}, chosen_length, rejected_length};
+  objective(theta, x, pairs, gradient);
+  CHECK(gradient_matches([&](std::span<const double> at) { return objective(at, x, pairs, unused); }, theta, gradient));
+  CHECK(says(message_of([&] { objective(theta, x, IndexPairs<double>{chosen, rejected}, gradient); }), "length"));
 }

@@ -103,6 +103,44 @@ class PromptBandit {
     return sum;
   }
 
+  /// The same for a whole policy, answers x prompts: the mean over prompts of J, of J(pi*), and pi* itself. With beta =
+  /// 0, the mean reward.
+  double objective(const Matrix<double>& policy, double beta) const {
+    check_policy("PromptBandit::objective", policy);
+    double sum = 0;
+    for (int x = 0; x < prompts(); ++x) sum += objective(x, answers_of(policy, x), beta);
+    return sum / prompts();
+  }
+  double value(const Matrix<double>& policy) const { return objective(policy, 0); }
+  double best_objective(double beta) const {
+    double sum = 0;
+    for (int x = 0; x < prompts(); ++x) sum += best_objective(x, beta);
+    return sum / prompts();
+  }
+  Matrix<double> best_policy(double beta) const {
+    Matrix<double> p(answers(), prompts());
+    for (int x = 0; x < prompts(); ++x) p.col(x) = best_policy(x, beta);
+    return p;
+  }
+  /// All rewards, and all probabilities of the reference: answers x prompts.
+  const Matrix<double>& rewards() const { return rewards_; }
+  const Matrix<double>& reference() const { return reference_; }
+
+  /// The probability that a judge prefers answer `i` to `j`: sigmoid(r_i - r_j) (Bradley & Terry 1952). Throws if there
+  /// is no such prompt or answer.
+  double preference(int prompt, int i, int j) const { return sigmoid(reward(prompt, i) - reward(prompt, j)); }
+  /// The probability that an answer of `policy` is preferred to one of `other`, mean over prompts; both answers x
+  /// prompts. A policy against itself: 1/2.
+  double win_rate(const Matrix<double>& policy, const Matrix<double>& other) const {
+    check_policy("PromptBandit::win_rate", policy);
+    check_policy("PromptBandit::win_rate", other);
+    double sum = 0;
+    for (int x = 0; x < prompts(); ++x)
+      for (int i = 0; i < answers(); ++i)
+        for (int j = 0; j < answers(); ++j) sum += policy(i, x) * other(j, x) * preference(x, i, j);
+    return sum / prompts();
+  }
+
   /// A prompt; one output where it is drawn, none where it is repeated.
   int reset(Rng& rng) {
     if (left_ == 0) prompt_ = rng.below(prompts()), left_ = repeats_;
@@ -130,7 +168,14 @@ class PromptBandit {
   void check_prompt(std::string_view where, int prompt) const { detail::check_state(where, prompt, prompts()); }
   std::span<const double> column(std::string_view where, const Matrix<double>& m, int prompt) const {
     check_prompt(where, prompt);
+    return answers_of(m, prompt);
+  }
+  static std::span<const double> answers_of(const Matrix<double>& m, int prompt) {
     return {m.data() + prompt * m.rows(), static_cast<std::size_t>(m.rows())};
+  }
+  void check_policy(std::string_view where, const Matrix<double>& policy) const {
+    check_shape(where, "policy", policy.rows(), policy.cols(), answers(), prompts());
+    for (int x = 0; x < prompts(); ++x) check_probabilities(where, "policy", answers_of(policy, x));
   }
   // log reference + r / beta: the logits of pi*.
   Vector<double> tilted(std::string_view where, int prompt, double beta) const {

@@ -122,6 +122,36 @@ inline auto xpo(XpoOptions o = {}) {
   return Dpo{.beta = o.beta} + detail::coefficient("xpo", "alpha", o.alpha) * LogProbMean{};
 }
 
+/// The sign with which the value of a reward enters its estimate.
+enum class ValueIncentive {
+  pessimism,  ///< offline: of rewards that fit the data alike, the one that promises least
+  optimism    ///< online: the one that promises most, so that it is tried
+};
+
+struct VpoOptions {
+  double beta = 0.1;
+  double alpha = 0.01;  ///< >= 0, next to the mean loss over pairs (times the number of pairs: next to their sum)
+  ValueIncentive incentive = ValueIncentive::pessimism;
+  static constexpr std::string_view name = "vpo";
+  static void fields(auto& self, auto&& f) {
+    f("beta", self.beta);
+    f("alpha", self.alpha);
+  }
+};
+
+/// Value-incentivised preference optimisation (Cen et al. 2024, arXiv:2405.19320): the reward's maximum likelihood plus
+/// or minus alpha times the value J*(r) = beta log E_ref exp(r / beta) of its best policy. With the reward's free shift
+/// fixed by E_cal r = 0, J* = -beta E_cal[log pi - log pi_ref], so the policy's loss is DPO plus alpha beta times the
+/// mean of log pi over calibration samples, `base`, with a sign: pessimism pulls them up, optimism pushes them down.
+/// With the chosen answers as `base`, pessimism is `rpo_minimax` with eta = alpha.
+///
+/// At pi = pi_ref = the calibration law the optimistic term has no gradient, and its objective has many local minima:
+/// descent alone does not start to explore (`VpoOracle` searches). alpha = 0.01 is a choice, the paper's differ.
+inline auto vpo(VpoOptions o = {}) {
+  const double sign = o.incentive == ValueIncentive::optimism ? 1 : -1;
+  return Dpo{.beta = o.beta} + sign * o.beta * detail::coefficient("vpo", "alpha", o.alpha) * LogProbMean{};
+}
+
 struct SlicOptions {
   double delta = 1;   ///< target margin, nats
   double lambda = 0;  ///< coefficient of the regulariser, >= 0; needs `base` even at 0

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <concepts>
@@ -36,6 +37,16 @@ struct IndexPairs {
   std::span<const int> chosen, rejected;  ///< samples, in [0, batch); for a policy both in one set
   std::span<const S> p_chosen = {};       ///< probability that `chosen` is the better one, in [0, 1]; empty: 1
   std::span<const S> weight = {};         ///< >= 0; empty: 1
+  std::span<const S> chosen_length = {}, rejected_length = {};  ///< scored tokens, >= 1; empty: not known
+};
+
+/// Single samples of a batch: those of a baseline, calibration or demonstration distribution, which losses read as
+/// `base`. One entry a response.
+template <class S>
+struct IndexSamples {
+  std::span<const int> sample = {};  ///< in [0, batch)
+  std::span<const S> weight = {};    ///< >= 0; empty: 1
+  std::span<const S> length = {};    ///< scored tokens, >= 1; empty: not known
 };
 
 namespace detail {
@@ -121,47 +132,83 @@ class PairObjective {
   }
 
   /// The loss, with its gradient in `gradient` (overwritten). `reference`: log pi_ref of each sample; empty: the
-  /// uniform policy for sets of candidates, and no reference for scores. Throws `Error` for an index out of range, a
-  /// pair across two sets, and whatever the loss refuses.
+  /// uniform policy for sets of candidates, and no reference for scores. `base`: for losses that read single responses
+  /// besides the pairs, or instead of them. `kl`: mismatched responses, through which no gradient goes (for `Kto`). A
+  /// loss of single responses that are desirable or not reads the chosen ones as desirable and the rejected ones as not.
+  /// Throws `Error` for an index out of range, a pair across two sets, and whatever the loss refuses.
   double operator()(std::span<const Scalar> theta, const Batch& x, const IndexPairs<Scalar>& pairs,
-                    std::span<Scalar> gradient, std::span<const Scalar> reference = {}) {
+                    std::span<Scalar> gradient, std::span<const Scalar> reference = {},
+                    const IndexSamples<Scalar>& base = {}, const IndexSamples<Scalar>& kl = {}) {
     check_size(where, "gradient", gradient.size(), model_.parameter_count());
     scores(theta, x);
     const std::size_t samples = scores_.size(), n = pairs.chosen.size();
     if (!reference.empty()) check_size(where, "reference", reference.size(), samples);
-    for (std::vector<Scalar>* column : {&chosen_, &rejected_, &d_chosen_, &d_rejected_}) column->resize(n);
     const bool uniform = reference.empty() && candidates_ > 0, has_reference = uniform || !reference.empty();
-    const Scalar base = candidates_ > 0 ? -std::log(static_cast<Scalar>(candidates_)) : Scalar(0);
-    if (has_reference) {
-      ref_chosen_.resize(n);
-      ref_rejected_.resize(n);
-    }
+    const Scalar shift = candidates_ > 0 ? -std::log(static_cast<Scalar>(candidates_)) : Scalar(0);
     check(pairs);
-    for (std::size_t k = 0; k < n; ++k) {
-      const auto a = static_cast<std::size_t>(pairs.chosen[k]), b = static_cast<std::size_t>(pairs.rejected[k]);
-      chosen_[k] = scores_[a];
-      rejected_[k] = scores_[b];
-      if (has_reference) {
-        ref_chosen_[k] = uniform ? base : reference[a];
-        ref_rejected_[k] = uniform ? base : reference[b];
-      }
+    // The pairs' responses, the chosen ones first: halves for losses of pairs, whole for losses of single responses.
+    for (std::vector<Scalar>* column : {&judged_, &ref_judged_, &d_judged_}) column->resize(2 * n);
+    for (std::size_t k = 0; k < 2 * n; ++k) {
+      const auto i = static_cast<std::size_t>(k < n ? pairs.chosen[k] : pairs.rejected[k - n]);
+      judged_[k] = scores_[i];
+      ref_judged_[k] = reference.empty() ? shift : reference[i];
     }
-    PairBatch<Scalar> batch{
-        .chosen = chosen_, .rejected = rejected_, .p_chosen = pairs.p_chosen, .weight = pairs.weight};
+    const auto half = [n](auto& column, bool second) { return std::span(column).subspan(second ? n : 0, n); };
+    PairBatch<Scalar> batch{.chosen = half(judged_, false),
+                            .rejected = half(judged_, true),
+                            .chosen_length = pairs.chosen_length,
+                            .rejected_length = pairs.rejected_length,
+                            .p_chosen = pairs.p_chosen,
+                            .weight = pairs.weight};
     if (pairs.p_chosen.empty()) {
       ones_.assign(n, Scalar(1));
       batch.p_chosen = ones_;
     }
+    SingleBatch<Scalar> judged{.log_prob = judged_};
+    if (static_cast<std::size_t>(desirable_.size()) != 2 * n) {
+      desirable_.resize(static_cast<Eigen::Index>(2 * n));
+      for (std::size_t k = 0; k < 2 * n; ++k) desirable_[static_cast<Eigen::Index>(k)] = k < n;
+    }
+    judged.desirable = {desirable_.data(), 2 * n};
+    if (!pairs.weight.empty()) {
+      check_size(where, "weight", pairs.weight.size(), n);
+      weight_.resize(2 * n);
+      for (std::size_t k = 0; k < 2 * n; ++k) weight_[k] = pairs.weight[k % n];
+      judged.weight = weight_;
+    }
     if (has_reference) {
-      batch.ref_chosen = ref_chosen_;
-      batch.ref_rejected = ref_rejected_;
+      batch.ref_chosen = half(ref_judged_, false);
+      batch.ref_rejected = half(ref_judged_, true);
+      judged.ref_log_prob = ref_judged_;
     }
-    const double value = evaluate(loss_, batch, {.chosen = d_chosen_, .rejected = d_rejected_});
+    const auto single = [&](std::string_view side, const IndexSamples<Scalar>& from, std::vector<Scalar>& log_prob,
+                            std::vector<Scalar>& ref_log_prob) {
+      log_prob.resize(from.sample.size());
+      ref_log_prob.resize(from.sample.size());
+      for (std::size_t k = 0; k < from.sample.size(); ++k) {
+        check_sample(side, k, from.sample[k]);
+        const auto i = static_cast<std::size_t>(from.sample[k]);
+        log_prob[k] = scores_[i];
+        ref_log_prob[k] = reference.empty() ? shift : reference[i];
+      }
+      SingleBatch<Scalar> out{.log_prob = log_prob, .length = from.length, .weight = from.weight};
+      if (has_reference) out.ref_log_prob = ref_log_prob;
+      return out;
+    };
+    const PreferenceBatch<Scalar> all{.pairs = batch,
+                                      .unpaired = judged,
+                                      .base = single("base", base, base_, ref_base_),
+                                      .kl = single("kl", kl, kl_, ref_kl_)};
+    const std::size_t singles = base.sample.size();
+    d_base_.resize(singles);
+    // A response's derivative as one of a pair and as a single one add up in one place.
+    const double value = evaluate(
+        loss_, all,
+        {.chosen = half(d_judged_, false), .rejected = half(d_judged_, true), .unpaired = d_judged_, .base = d_base_});
     d_scores_.assign(samples, Scalar(0));
-    for (std::size_t k = 0; k < n; ++k) {
-      d_scores_[static_cast<std::size_t>(pairs.chosen[k])] += d_chosen_[k];
-      d_scores_[static_cast<std::size_t>(pairs.rejected[k])] += d_rejected_[k];
-    }
+    for (std::size_t k = 0; k < singles; ++k) d_scores_[static_cast<std::size_t>(base.sample[k])] += d_base_[k];
+    for (std::size_t k = 0; k < 2 * n; ++k)
+      d_scores_[static_cast<std::size_t>(k < n ? pairs.chosen[k] : pairs.rejected[k - n])] += d_judged_[k];
     if (candidates_ > 0) {  // through the log-softmax of each set: d logit = d log pi - pi sum(d log pi)
       const auto m = static_cast<std::size_t>(candidates_);
       for (std::size_t begin = 0; begin < samples; begin += m) {
@@ -189,7 +236,9 @@ class PairObjective {
   L loss_;
   int candidates_;
   typename F::Tape tape_;
-  std::vector<Scalar> scores_, d_scores_, chosen_, rejected_, ref_chosen_, ref_rejected_, d_chosen_, d_rejected_, ones_;
+  std::vector<Scalar> scores_, d_scores_, judged_, ref_judged_, d_judged_, weight_, ones_, base_, ref_base_, d_base_,
+      kl_, ref_kl_;
+  Eigen::Array<bool, Eigen::Dynamic, 1> desirable_ = {};  // not std::vector<bool>: losses read a span
 };
 
 }  // namespace valence
