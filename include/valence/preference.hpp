@@ -15,6 +15,7 @@
 #include "valence/preference/clip_ratio.hpp"
 #include "valence/preference/composites.hpp"
 #include "valence/preference/concepts.hpp"
+#include "valence/preference/differential_information.hpp"
 #include "valence/preference/evaluate.hpp"
 #include "valence/preference/links.hpp"
 #include "valence/preference/logistic.hpp"

@@ -8,6 +8,7 @@
 #include "valence/env.hpp"
 #include "valence/evaluation.hpp"
 #include "valence/function.hpp"
+#include "valence/game.hpp"
 #include "valence/mdp.hpp"
 #include "valence/offline.hpp"
 #include "valence/planning.hpp"
