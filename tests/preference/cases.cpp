@@ -103,8 +103,9 @@ constexpr auto others = named_losses(
     named_loss("kto_at", KtoAt{.kl = 0.5}), named_loss("kto_pair", KtoPair{}), named_loss("bco", Bco{}),
     named_loss("apo_zero_unpaired", ApoZeroUnpaired{}), named_loss("rpo", RpoOptions{}, rpo),
     named_loss("rpo_minimax", RpoOptions{}, rpo_minimax), named_loss("cpo", CpoOptions{}, cpo),
-    named_loss("orpo", OrpoOptions{}, orpo), named_loss("mpo", MpoOptions{}, mpo), named_loss("xpo", XpoOptions{}, xpo),
-    named_loss("iterative_rpo", IterativeRpoOptions{}, iterative_rpo), named_loss("slic", SlicOptions{}, slic));
+    named_loss("orpo", OrpoOptions{}, orpo), named_loss("mpo", MixedPreferenceOptions{}, mpo),
+    named_loss("xpo", XpoOptions{}, xpo), named_loss("iterative_rpo", IterativeRpoOptions{}, iterative_rpo),
+    named_loss("slic", SlicOptions{}, slic));
 
 template <class List, class F>
 void for_each_entry(const List& list, F& f) {

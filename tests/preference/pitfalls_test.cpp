@@ -56,7 +56,7 @@ TEST_CASE("IPO on sums is Ipo, on means IpoAveraged; lengths present change noth
 TEST_CASE("The length counts the tokens that are scored", "[P2]") {
   const double tokens[] = {0.5, 0.25, 0.5};
   const bool scored[] = {true, false, true};
-  const SequenceLogProb chosen = sequence_log_prob(std::span<const double>(tokens), std::span<const bool>(scored));
+  const ScoredSequence chosen = sequence_log_prob(std::span<const double>(tokens), std::span<const bool>(scored));
   CHECK(chosen.sum == 1);
   CHECK(chosen.length == 2);
   CHECK(chosen.mean() == 0.5);

@@ -36,6 +36,9 @@ class AnyLoss {
     fail("AnyLoss", "it was made for columns of another scalar type");
   }
   void check(const PreferenceBatch<S>& in) const { loss_->check(in); }
+  /// What the loss reads of a batch: whether mismatched responses (`Column::kl`) must be there, for one. `none` for a
+  /// user's own loss that doesn't say.
+  Column reads() const { return loss_->reads(); }
   std::string describe() const { return loss_->describe(); }
 
  private:
@@ -43,6 +46,7 @@ class AnyLoss {
     virtual ~Base() = default;
     virtual double accumulate(const PreferenceBatch<S>& in, const PreferenceGradient<S>& out, double factor) const = 0;
     virtual void check(const PreferenceBatch<S>& in) const = 0;
+    virtual Column reads() const = 0;
     virtual std::string describe() const = 0;
   };
   template <class L>
@@ -53,6 +57,7 @@ class AnyLoss {
     }
     // Apart, so that in a sum of losses all are checked before any changes something.
     void check(const PreferenceBatch<S>& in) const override { detail::check_call(loss, in, PreferenceGradient<S>{}); }
+    Column reads() const override { return detail::batch_needs<L>(); }
     std::string describe() const override { return loss_name(loss); }
     L loss;
   };

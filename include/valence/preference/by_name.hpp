@@ -119,6 +119,25 @@ constexpr auto named_loss(std::string_view name, Options options, Make make) {
   return detail::named(name, options, make);
 }
 
+/// The entries of several lists, one after the other.
+template <class... Entries>
+constexpr auto joined_losses(const NamedLosses<Entries...>& losses) {
+  return losses;
+}
+template <class... More>
+  requires(sizeof...(More) > 0)
+constexpr auto joined_losses(const NamedLosses<>&, const More&... more) {
+  return joined_losses(more...);
+}
+template <class First, class... Rest, class... More>
+  requires(sizeof...(More) > 0)
+constexpr auto joined_losses(const NamedLosses<First, Rest...>& losses, const More&... more) {
+  const auto rest = joined_losses(losses.rest, more...);
+  return [&]<class... Entries>(const NamedLosses<Entries...>& all) {
+    return NamedLosses<First, Entries...>{losses.first, all};
+  }(rest);
+}
+
 /// The losses that need pairs with a reference and nothing else: what a program with a policy and preference pairs can
 /// offer.
 inline constexpr auto pair_losses =
@@ -132,16 +151,21 @@ inline constexpr auto pair_losses =
                  named_loss("aot_unpaired", AotUnpaired{}), named_loss("kto_pair", KtoPair{}));
 
 /// The losses that also need the responses' lengths (`soft_dpo`: the labels' probabilities).
-inline constexpr auto length_losses = named_losses(
-    named_loss("ipo_averaged", IpoAveraged{}), named_loss("sigmoid_norm", SigmoidNorm{}), named_loss("simpo", SimPo{}),
-    named_loss("alphapo", AlphaPo{}), named_loss("odds_ratio", OddsRatio{}),
-    named_loss("token_mean_sft", TokenMeanSft{}), named_loss("batch_token_mean_sft", BatchTokenMeanSft{}),
-    named_loss("cpo", CpoOptions{}, cpo), named_loss("orpo", OrpoOptions{}, orpo), named_loss("mpo", MpoOptions{}, mpo),
-    named_loss("iterative_rpo", IterativeRpoOptions{}, iterative_rpo), named_loss("soft_dpo", SoftDpo{}));
+inline constexpr auto length_losses =
+    named_losses(named_loss("ipo_averaged", IpoAveraged{}), named_loss("sigmoid_norm", SigmoidNorm{}),
+                 named_loss("simpo", SimPo{}), named_loss("alphapo", AlphaPo{}), named_loss("odds_ratio", OddsRatio{}),
+                 named_loss("token_mean_sft", TokenMeanSft{}), named_loss("batch_token_mean_sft", BatchTokenMeanSft{}),
+                 named_loss("cpo", CpoOptions{}, cpo), named_loss("orpo", OrpoOptions{}, orpo),
+                 named_loss("mpo", MixedPreferenceOptions{}, mpo),
+                 named_loss("iterative_rpo", IterativeRpoOptions{}, iterative_rpo), named_loss("soft_dpo", SoftDpo{}));
 
 /// The losses of single responses labelled desirable or not.
 inline constexpr auto single_losses = named_losses(
     named_loss("kto", Kto{}), named_loss("apo_zero_unpaired", ApoZeroUnpaired{}), named_loss("bco", Bco{}));
+
+/// All of them: for a program that has pairs with a reference, lengths, and mismatched responses (`AnyLoss::reads` says
+/// whether they are needed).
+inline constexpr auto all_losses = joined_losses(pair_losses, length_losses, single_losses);
 
 /// Calls `f(loss)` with the loss of that name in `losses`, its options set and checked. Throws `Error` for an unknown
 /// name (listing the known ones; never a default: pitfall P3), for an option that the loss does not have, and for a bad

@@ -71,7 +71,7 @@ inline auto orpo(OrpoOptions o = {}) {
   return BatchTokenMeanSft{} + detail::coefficient("orpo", "lambda", o.lambda) * OddsRatio{};
 }
 
-struct MpoOptions {
+struct MixedPreferenceOptions {
   double beta = 0.1;
   double preference = 0.8, quality = 0.2, generation = 1;  ///< coefficients, >= 0
   static constexpr std::string_view name = "mpo";
@@ -84,7 +84,7 @@ struct MpoOptions {
 };
 
 /// Mixed preference optimisation (Wang et al. 2024, arXiv:2411.10442): DPO, BCO and SFT.
-inline auto mpo(MpoOptions o = {}) {
+inline auto mpo(MixedPreferenceOptions o = {}) {
   return detail::coefficient("mpo", "preference", o.preference) * Dpo{.beta = o.beta} +
          detail::coefficient("mpo", "quality", o.quality) * BcoPair{.beta = o.beta} +
          detail::coefficient("mpo", "generation", o.generation) * BatchTokenMeanSft{};

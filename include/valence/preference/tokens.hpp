@@ -16,7 +16,7 @@
 namespace valence {
 
 /// A response's log-probability and the number of tokens it is the sum of.
-struct SequenceLogProb {
+struct ScoredSequence {
   double sum = 0;
   std::size_t length = 0;
   double mean() const { return sum / static_cast<double>(length); }
@@ -25,10 +25,10 @@ struct SequenceLogProb {
 /// The sum over the tokens that `scored` selects (completion tokens: true). Throws if the sizes differ, if no token is
 /// scored, or if a scored one is not finite.
 template <Scalar S>
-SequenceLogProb sequence_log_prob(std::span<const S> tokens, std::span<const bool> scored) {
+ScoredSequence sequence_log_prob(std::span<const S> tokens, std::span<const bool> scored) {
   constexpr std::string_view where = "sequence_log_prob";
   check_size(where, "scored", scored.size(), tokens.size());
-  SequenceLogProb result;
+  ScoredSequence result;
   for (std::size_t t = 0; t < tokens.size(); ++t) {
     if (!scored[t]) continue;
     if (!std::isfinite(tokens[t])) fail(where, "tokens[{}] is {} and scored; expected a finite number", t, tokens[t]);
@@ -41,11 +41,11 @@ SequenceLogProb sequence_log_prob(std::span<const S> tokens, std::span<const boo
 
 /// The sum over the tokens after the prompt's.
 template <Scalar S>
-SequenceLogProb completion_log_prob(std::span<const S> tokens, std::size_t prompt_length) {
+ScoredSequence completion_log_prob(std::span<const S> tokens, std::size_t prompt_length) {
   constexpr std::string_view where = "completion_log_prob";
   if (prompt_length >= tokens.size())
     fail(where, "prompt_length is {} of {} tokens; expected at least one token after it", prompt_length, tokens.size());
-  SequenceLogProb result;
+  ScoredSequence result;
   for (std::size_t t = prompt_length; t < tokens.size(); ++t) {
     if (!std::isfinite(tokens[t])) fail(where, "tokens[{}] is {} and scored; expected a finite number", t, tokens[t]);
     result.sum += static_cast<double>(tokens[t]);
