@@ -132,6 +132,7 @@ void add(const std::string& name, const L& loss) {
 int main(int argc, char** argv) {
   add("dpo", Dpo{});
   add("rpo", rpo());
+  add("rpo_minimax", rpo_minimax());
   add("cdpo", Cdpo{});
   add("rdpo", RobustDpo{});
   add("soft_dpo", SoftDpo{});
@@ -157,7 +158,15 @@ int main(int argc, char** argv) {
   add("dpo_forward_kl", with_score(Dpo{}, ForwardKl{}));
   add("dpo_js", with_score(Dpo{}, JsDivergence{}));
   add("dpo_alpha", with_score(Dpo{}, AlphaDivergence{}));
-  add("cpo", with_score(Dpo{}, LogProb{}));
+  add("dpo_log_prob", with_score(Dpo{}, LogProb{}));
+  add("batch_token_mean_sft", BatchTokenMeanSft{});
+  add("kto_pair", KtoPair{});
+  add("aot", Aot{});
+  add("aot_unpaired", AotUnpaired{});
+  add("cpo", cpo());
+  add("orpo", orpo());
+  add("mpo", mpo());
+  add("iterative_rpo", iterative_rpo());
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::RunSpecifiedBenchmarks();

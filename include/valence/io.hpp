@@ -22,6 +22,7 @@
 #include "valence/io/json_text.hpp"
 #include "valence/io/jsonl.hpp"
 #include "valence/io/learning_curve.hpp"
+#include "valence/io/log_prob_columns.hpp"
 #include "valence/io/metric_log.hpp"
 #include "valence/io/model_file.hpp"
 #include "valence/io/model_files.hpp"
