@@ -31,12 +31,12 @@ namespace vl = valence;
 
 struct Options {
   std::uint64_t seed = 0;
-  std::int64_t steps = 50'000;  // of the environment
+  std::int64_t steps = 100'000;  // of the environment
   double discount = 0.99, cvar = 1;
   int fractions = 8;  // of a state: N, N' and K of the paper, which draws 32 to choose an action
-  std::size_t n_step = 3, replay = 50'000, batch = 32;
+  std::size_t n_step = 3, replay = 50'000, batch = 64;
   std::int64_t warm_up = 1000, train_every = 2, target_every = 500;
-  double step_size = 1e-3;             // falls to 0, so that the last policy isn't an accident
+  double step_size = 2e-3;             // falls to 0, so that the last policy isn't an accident
   double epsilon = 0.05, decay = 0.2;  // of the exploration: where it ends, and after which share of the steps
   double threshold = 400;
   bool quick = false;

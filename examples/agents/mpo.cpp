@@ -36,7 +36,7 @@ struct Options {
   double discount = 0.98, step_size = 1e-3, target_rate = 0.01;
   int samples = 16;                         // actions weighed in a state
   double epsilon = 0.1;                     // nats: how far their weights may be from equal
-  std::array<double, 2> bound{0.01, 1e-4};  // nats: how far the policy's mean and its deviation may move
+  std::array<double, 2> bound{0.05, 1e-3};  // nats: how far the policy's mean and its deviation may move
   double dual_step_size = 1e-2;
   std::size_t batch = 64;
   double threshold = -250;

@@ -207,7 +207,7 @@ TEST_CASE("Pendulum: the speed is cut before it moves the angle", "[E4]") {
   CHECK(step.reward == close(-8.7124011, 1e-8));
 }
 
-TEST_CASE("angles are wrapped into [-pi, pi), negative ones too; the inertia is m l^2", "[E5]") {
+TEST_CASE("angles are wrapped to -pi or more and less than pi, negative ones too; the inertia is m l^2", "[E5]") {
   CHECK(wrap_angle(-3 * pi / 2) == close(pi / 2));
   CHECK(wrap_angle(5 * pi / 2) == close(pi / 2));
   CHECK(wrap_angle(pi) == -pi);

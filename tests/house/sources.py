@@ -301,8 +301,17 @@ def version() -> None:
         found(ROOT / "CITATION.cff", 1, f"not version {number}")
 
 
+def test_names() -> None:
+    """No test's name has an open bracket: CMake would take it and the names that follow for one, and run none of them."""
+    for path in sorted((ROOT / "tests").glob("*/*_test.cpp")):
+        text = path.read_text(encoding="utf-8")
+        for name in re.finditer(r'(?:TEST_CASE|TEMPLATE_TEST_CASE)\(\s*"((?:[^"\\]|\\.)*)"', text):
+            if name.group(1).count("[") != name.group(1).count("]"):
+                found(path, text.count("\n", 0, name.start()) + 1, f'the name "{name.group(1)}" has an open bracket')
+
+
 CHECKS = [floors, resolves, cycles, pragma_once, linkage, random_numbers, heavy_headers, macro_names, configuration,
-          umbrellas, tests_mirror, architecture, version]
+          umbrellas, tests_mirror, test_names, architecture, version]
 
 
 def main() -> int:

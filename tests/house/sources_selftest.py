@@ -47,6 +47,7 @@ FAULTS = [  # check, file, what is added to it (None: the file is removed), a wo
     ("random_numbers", A, "#include <random>", "never needed"),
     ("heavy_headers", A, "#include <iostream>", "heavy"),
     ("macro_names", A, "template <int N> struct X {};", "N is a macro"),
+    ("test_names", "tests/low/a_test.cpp", 'TEST_CASE("x in [0, 1)", "[tag]") {}', "open bracket"),
     ("macro_names", A, "inline int f(int near) { return near; }", "near is a macro"),
     ("configuration", A, "#ifndef NDEBUG\n#endif", "NDEBUG"),
     ("configuration", A, "#define FMT_HEADER_ONLY", "FMT_HEADER_ONLY"),

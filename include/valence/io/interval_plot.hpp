@@ -45,8 +45,8 @@ inline std::string intervals_svg(std::span<const IntervalRow> rows, const Interv
   for (const IntervalRow& row : rows) {
     if (!(std::abs(row.interval.low) < 1e300 && std::abs(row.interval.high) < 1e300 && row.interval.low <= row.center &&
           row.center <= row.interval.high))
-      fail(where, "row {} has {} in [{}, {}]; expected numbers below 1e300 in this order", shown(row.name),
-           row.center, row.interval.low, row.interval.high);
+      fail(where, "row {} has {} in [{}, {}]; expected numbers below 1e300 in this order", shown(row.name), row.center,
+           row.interval.low, row.interval.high);
     if (std::find(groups.begin(), groups.end(), row.group) == groups.end()) groups.push_back(row.group);
     longest = (std::max)(longest, detail::characters(row.name));
   }
