@@ -64,6 +64,8 @@ def main() -> int:
         elif record.exists() and "held_out" in (before := json.loads(record.read_text(encoding="utf-8"))):
             result["held_out"] = before["held_out"]
         if chosen.record:
+            for row in result["table"]:
+                del row["values"]  # of each seed: too much for a repository
             record.parent.mkdir(parents=True, exist_ok=True)
             record.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         rows.append((name, result["verdict"], f"{result['seconds']:.1f} s", result["measured"]))
