@@ -12,6 +12,7 @@
 #include "valence/core/linear_solve.hpp"
 #include "valence/core/math.hpp"
 #include "valence/core/parallel.hpp"
+#include "valence/core/piecewise.hpp"
 #include "valence/core/prefetch.hpp"
 #include "valence/core/progress.hpp"
 #include "valence/core/random.hpp"

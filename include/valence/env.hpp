@@ -14,6 +14,7 @@
 #include "valence/env/cart_pole.hpp"
 #include "valence/env/check_environment.hpp"
 #include "valence/env/cliff_walking.hpp"
+#include "valence/env/diffusion.hpp"
 #include "valence/env/dynamics.hpp"
 #include "valence/env/finite_episode.hpp"
 #include "valence/env/four_rooms.hpp"

@@ -15,6 +15,7 @@
 #include "valence/mdp/replay.hpp"
 #include "valence/mdp/replay_windows.hpp"
 #include "valence/mdp/responses.hpp"
+#include "valence/mdp/sampled_paths.hpp"
 #include "valence/mdp/spaces.hpp"
 #include "valence/mdp/step.hpp"
 #include "valence/mdp/sum_tree.hpp"

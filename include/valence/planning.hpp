@@ -8,6 +8,7 @@
 
 #include "valence/planning/bellman.hpp"
 #include "valence/planning/direct_evaluation.hpp"
+#include "valence/planning/discount_sweep.hpp"
 #include "valence/planning/distributional_iteration.hpp"
 #include "valence/planning/finite_horizon.hpp"
 #include "valence/planning/gain_bias.hpp"

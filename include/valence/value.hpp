@@ -16,6 +16,7 @@
 #include "valence/value/gradient_td.hpp"
 #include "valence/value/indicators.hpp"
 #include "valence/value/lstd.hpp"
+#include "valence/value/martingale.hpp"
 #include "valence/value/monte_carlo.hpp"
 #include "valence/value/one_step.hpp"
 #include "valence/value/proto_value_network.hpp"
