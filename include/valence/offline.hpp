@@ -13,5 +13,6 @@
 #include "valence/offline/iql.hpp"
 #include "valence/offline/logged.hpp"
 #include "valence/offline/losses.hpp"
+#include "valence/offline/pair_sources.hpp"
 #include "valence/offline/td3_bc.hpp"
 #include "valence/offline/train_offline.hpp"

@@ -13,5 +13,6 @@
 #include "valence/policy/gaussian_mixture.hpp"
 #include "valence/policy/log_linear.hpp"
 #include "valence/policy/rate.hpp"
+#include "valence/policy/rejection_sampling.hpp"
 #include "valence/policy/saved_policy.hpp"
 #include "valence/policy/squashed_gaussian.hpp"

@@ -17,6 +17,7 @@
 #include "valence/preference/concepts.hpp"
 #include "valence/preference/differential_information.hpp"
 #include "valence/preference/evaluate.hpp"
+#include "valence/preference/f_sft.hpp"
 #include "valence/preference/links.hpp"
 #include "valence/preference/logistic.hpp"
 #include "valence/preference/losses.hpp"

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -37,6 +38,8 @@ using valence::TokenSoftmax;
 using namespace valence::test;  // close, message_of, says
 
 namespace {
+
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 
 using Policy = SequenceLogProb<TokenSoftmax<double>>;
 
@@ -177,4 +180,124 @@ TEST_CASE("An implicit reward refuses another vocabulary's reference and a beta 
   CHECK(says(message_of([&] { ImplicitReward(policy, theta, other, 0.1); }), "reference has 10", "8"));
   CHECK(says(message_of([&] { ImplicitReward(policy, other, theta, 0.1); }), "policy has 10"));
   CHECK(says(message_of([&] { ImplicitReward(policy, theta, theta, 0); }), "beta is 0"));
+}
+
+TEST_CASE("The implicit reward of a table of log-probabilities") {
+  Matrix<double> log_probs(2, 3), reference(2, 3);
+  log_probs << -1, -0.5, -2, -0.25, -3, -1;
+  reference << -0.5, -0.5, -1, -1.25, -1, -4;
+  Matrix<double> expected(2, 3);
+  expected << -0.05, 0, -0.1, 0.1, -0.2, 0.3;
+  CHECK((valence::implicit_reward(log_probs, reference, 0.1) - expected).cwiseAbs().maxCoeff() < 1e-16);
+  CHECK(valence::implicit_reward(reference, reference, 3).isZero(0));
+  CHECK(says(message_of([&] { valence::implicit_reward(log_probs, reference, 0); }), "implicit_reward", "beta"));
+  CHECK(says(message_of([&] { valence::implicit_reward(log_probs, reference.leftCols(2), 1); }), "reference"));
+  log_probs(1, 0) = not_a_number;
+  CHECK(says(message_of([&] { valence::implicit_reward(log_probs, reference, 1); }), "log_probs", "nan"));
+}
+
+namespace {
+
+/// All texts of 3 tokens out of 3, with rewards at the end: a text is a number with these digits. The optimal policy of
+/// E r - beta E log pi is pi(text) proportional to exp(r / beta); its conditional probabilities are sums of it.
+struct TextTree {
+  double beta = 0.4;
+  std::vector<double> reward = std::vector<double>(27);
+
+  TextTree() {
+    Rng rng{12};
+    rng.fill_normal(reward);
+  }
+  // Sum of exp(r / beta) over the texts that begin with the first `length` digits of `text`.
+  double mass(int text, int length) const {
+    const int span[] = {27, 9, 3, 1};
+    const int first = text / span[length] * span[length];
+    double sum = 0;
+    for (int y = first; y < first + span[length]; ++y) sum += std::exp(reward[static_cast<std::size_t>(y)] / beta);
+    return sum;
+  }
+  std::vector<int> tokens(int text) const { return {text / 9, text / 3 % 3, text % 3}; }
+  // Q*(s, a) of the three states on the way to `text`: the best soft value after a, from the definition of pi*.
+  Matrix<double> values(int text) const {
+    Matrix<double> q(3, 3);
+    const int span[] = {9, 3, 1};
+    for (int t = 0; t < 3; ++t)
+      for (int a = 0; a < 3; ++a) {
+        const int to = text / (3 * span[t]) * (3 * span[t]) + a * span[t];
+        q(a, t) = beta * std::log(mass(to, t + 1));
+      }
+    return q;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("The optimal policy's logits are soft action values over beta, up to a shift of each state") {
+  const TextTree tree;
+  for (const int text : {0, 5, 13, 26}) {
+    Matrix<double> log_policy(3, 3);
+    const int span[] = {27, 9, 3, 1};
+    for (int t = 0; t < 3; ++t)
+      for (int a = 0; a < 3; ++a) {
+        const int to = text / span[t] * span[t] + a * span[t + 1];
+        log_policy(a, t) = std::log(tree.mass(to, t + 1) / tree.mass(text, t));
+      }
+    const Matrix<double> q = tree.values(text);
+    const auto v = valence::soft_value_from_logits(q / tree.beta, tree.beta);
+    const auto tokens = tree.tokens(text);
+    for (int t = 0; t < 3; ++t) {
+      const double shift = log_policy(0, t) - q(0, t) / tree.beta;
+      CHECK(shift == close(-v[t] / tree.beta, 1e-12));
+      for (int a = 0; a < 3; ++a) CHECK(log_policy(a, t) - q(a, t) / tree.beta == close(shift, 1e-12));
+      // Bellman's equation without rewards on the way: V of the next state is Q.
+      if (t < 2) CHECK(v[t + 1] == close(q(tokens[static_cast<std::size_t>(t)], t), 1e-12));
+    }
+  }
+}
+
+TEST_CASE("The implicit rewards of tokens telescope to the reward of the text") {
+  const TextTree tree;
+  for (int text = 0; text < 27; ++text) {
+    const double reward = tree.reward[static_cast<std::size_t>(text)];
+    const auto tokens = tree.tokens(text);
+    Matrix<double> logits = tree.values(text) / tree.beta;
+    const auto exact = valence::implicit_token_rewards(logits, tokens, tree.beta);
+    CHECK(exact[0] == close(0.0, 0, 1e-12));
+    CHECK(exact[1] == close(0.0, 0, 1e-12));
+    CHECK(exact[2] == close(reward, 1e-12));
+    // A shift of each state's logits shapes the rewards; their sum sees that of the first state.
+    const double shift[] = {0.3, -1, 2};
+    for (int t = 0; t < 3; ++t) logits.col(t).array() += shift[t] / tree.beta;
+    const auto shaped = valence::implicit_token_rewards(logits, tokens, tree.beta);
+    CHECK(shaped[1] == close(-1 - 2, 1e-12));
+    CHECK(shaped.sum() == close(reward + 0.3, 1e-11));
+    // Of the normalised policy they are beta log pi, whose sum is r - V of the first state.
+    const Matrix<double> log_policy = valence::log_softmax(logits);
+    const auto normalised = valence::implicit_token_rewards(log_policy, tokens, tree.beta);
+    for (int t = 0; t < 3; ++t)
+      CHECK(normalised[t] == close(tree.beta * log_policy(tokens[static_cast<std::size_t>(t)], t), 1e-12, 1e-14));
+    CHECK(normalised.sum() == close(reward - tree.beta * std::log(tree.mass(0, 0)), 1e-11));
+  }
+}
+
+TEST_CASE("Soft values of logits: extremes and bad input") {
+  Matrix<double> logits(2, 2);
+  logits << 1e3, -1e3, 1e3, -1e3;
+  const auto v = valence::soft_value_from_logits(logits, 2);
+  CHECK(v[0] == close(2 * (1e3 + std::log(2.0)), 1e-15));
+  CHECK(v[1] == close(2 * (-1e3 + std::log(2.0)), 1e-15));
+  CHECK(valence::soft_value_from_logits(Matrix<double>(3, 0), 1).size() == 0);
+  const auto message = [](const Matrix<double>& z, double beta) {
+    return message_of([&] { valence::soft_value_from_logits(z, beta); });
+  };
+  CHECK(says(message(logits, -1), "soft_value_from_logits", "beta"));
+  CHECK(says(message(Matrix<double>(0, 2), 1), "no rows"));
+  logits(0, 1) = not_a_number;
+  CHECK(says(message(logits, 1), "logits", "nan"));
+  const auto tokens = [](std::vector<int> token) {
+    return message_of([&] { valence::implicit_token_rewards(Matrix<double>::Zero(3, 2), token, 1); });
+  };
+  CHECK(says(tokens({0}), "implicit_token_rewards", "tokens"));
+  CHECK(says(tokens({0, 3}), "tokens[1] is 3", "[0, 2]"));
+  CHECK(says(tokens({-1, 0}), "tokens[0] is -1"));
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "valence/core/error.hpp"
+#include "valence/core/math.hpp"
 #include "valence/core/types.hpp"
 #include "valence/function/concepts.hpp"
 
@@ -55,5 +56,50 @@ class ImplicitReward {
   std::vector<Scalar> policy_, reference_;
   double beta_;
 };
+
+/// The same for tables of log-probabilities of one shape, such as `LogLinearPolicy::log_probs()`: beta (log pi - log
+/// pi_ref) of each answer to each prompt. Throws `Error` for beta <= 0, shapes that differ and entries that aren't
+/// finite.
+inline Matrix<double> implicit_reward(const Matrix<double>& log_probs, const Matrix<double>& reference, double beta) {
+  constexpr std::string_view where = "implicit_reward";
+  check_positive(where, "beta", beta);
+  check_shape(where, "reference", reference.rows(), reference.cols(), log_probs.rows(), log_probs.cols());
+  check_finite(where, "log_probs", view(log_probs));
+  check_finite(where, "reference", view(reference));
+  return beta * (log_probs - reference);
+}
+
+/// V(s) = beta log sum_a exp(Q(s, a) / beta), the soft values of states whose logits are Q / beta: in the decision
+/// process of tokens, whose transitions are deterministic, the logits of the optimal policy are that, up to a shift of
+/// each state (Wang et al. 2025, arXiv:2507.00018; Rafailov et al. 2024, arXiv:2404.12358). `logits`: actions x states,
+/// with those of the reference in the reward. One value a state, in units of reward; log pi = logits - V / beta. Throws
+/// `Error` for beta <= 0, no actions, and logits that aren't finite.
+inline Vector<double> soft_value_from_logits(const Matrix<double>& logits, double beta) {
+  constexpr std::string_view where = "soft_value_from_logits";
+  check_positive(where, "beta", beta);
+  check_finite(where, "logits", view(logits));
+  if (logits.rows() == 0) fail(where, "logits has no rows; expected at least one action");
+  Vector<double> value(logits.cols());
+  for (Eigen::Index s = 0; s < logits.cols(); ++s) value[s] = beta * log_sum_exp(logits.col(s));
+  return value;
+}
+
+/// r_t = Q(s_t, a_t) - V(s_{t+1}), the rewards of a text's tokens that its logits Q / beta imply; the value after the
+/// last token is 0. `logits`: vocabulary x tokens, column t those before token t; `tokens`: the tokens, in [0,
+/// vocabulary). Where logits are shifted by c(s) / beta the rewards are shaped by the potential c, and their sum changes
+/// by c of the first state alone: with the normalised logits log pi, whose V is 0, they are beta log pi(a_t | s_t).
+/// Throws `Error` as `soft_value_from_logits`, for another number of tokens and tokens that aren't in the vocabulary.
+inline Vector<double> implicit_token_rewards(const Matrix<double>& logits, std::span<const int> tokens, double beta) {
+  constexpr std::string_view where = "implicit_token_rewards";
+  check_size(where, "tokens", tokens.size(), static_cast<std::size_t>(logits.cols()));
+  for (std::size_t t = 0; t < tokens.size(); ++t)
+    if (tokens[t] < 0 || tokens[t] >= logits.rows())
+      fail(where, "tokens[{}] is {}; expected a number in [0, {}]", t, tokens[t], logits.rows() - 1);
+  const Vector<double> value = soft_value_from_logits(logits, beta);
+  Vector<double> reward(logits.cols());
+  for (Eigen::Index t = 0; t < reward.size(); ++t)
+    reward[t] = beta * logits(tokens[static_cast<std::size_t>(t)], t) - (t + 1 < reward.size() ? value[t + 1] : 0);
+  return reward;
+}
 
 }  // namespace valence
