@@ -19,6 +19,7 @@
 #include "valence/function/linear.hpp"
 #include "valence/function/linear_per_step.hpp"
 #include "valence/function/mlp.hpp"
+#include "valence/function/ngram_language_model.hpp"
 #include "valence/function/noisy.hpp"
 #include "valence/function/optimizers.hpp"
 #include "valence/function/parameters.hpp"

@@ -8,6 +8,7 @@
 #include "valence/io/append_file.hpp"
 #include "valence/io/atomic_file.hpp"
 #include "valence/io/bandit_feedback.hpp"
+#include "valence/io/byte_pair.hpp"
 #include "valence/io/byte_source.hpp"
 #include "valence/io/cassandra.hpp"
 #include "valence/io/checkpoint.hpp"

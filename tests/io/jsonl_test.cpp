@@ -347,6 +347,13 @@ TEST_CASE("JSON lines stream from a file and are written to one") {
   CHECK(folder.files().size() == 2);
 }
 
+TEST_CASE("more faults than may be skipped stop the reading") {
+  const std::string text = "x\n{\"chosen\": \"ab\", \"rejected\": \"ac\"}\ny\nz\n";
+  CHECK(parse_jsonl<PreferenceRow>(text, {.on_fault = OnFault::skip, .max_faults = 3}).faults.size() == 3);
+  CHECK(says(message_of([&] { parse_jsonl<PreferenceRow>(text, {.on_fault = OnFault::skip, .max_faults = 2}); }),
+             "line 4", "after 2 faults"));
+}
+
 TEST_CASE("a pair becomes two unpaired rows") {
   const auto [good, bad] = unpair({"p", "c", "r"});
   CHECK(good == UnpairedPreferenceRow{"p", "c", true});

@@ -191,6 +191,11 @@ class BasicMlp {
     return View(tape.outputs_.data(), output_size(), n);
   }
 
+  /// What the tape's last forward gave: `output_size()` x batch. No columns where there was none.
+  View outputs(const Tape& tape) const {
+    return View(tape.outputs_.data(), output_size(), (std::max)(tape.samples_, std::ptrdiff_t{0}));
+  }
+
   /// gradient += J' dy, for the theta and x of the tape's last forward. dy (outputs x batch) may be that forward's
   /// result.
   void pullback(std::span<const S> theta, const Batch& x, Tape& tape, const View& dy, std::span<S> gradient) const {
@@ -221,6 +226,16 @@ class BasicMlp {
     if (dx.data() == x.data() && dx.size() > 0)
       fail("Mlp::pullback", "dx is x, which the gradient of theta still needs");
     dx.resize(input_size(), tape.samples_);
+    backward(theta.data(), x, tape, dy, gradient.data(), dx.data());
+  }
+
+  /// ... with dx in memory of the caller's, inputs x batch numbers: for batches whose size changes from step to step.
+  void pullback(std::span<const S> theta, const View& x, Tape& tape, const View& dy, std::span<S> gradient,
+                std::span<S> dx) const {
+    check_pullback("Mlp::pullback", theta, x, tape, dy);
+    check_gradient("Mlp::pullback", theta, gradient);
+    check_size("Mlp::pullback", "dx", dx.size(), static_cast<std::size_t>(x.size()));
+    if (dx.data() == x.data() && !dx.empty()) fail("Mlp::pullback", "dx is x, which the gradient of theta still needs");
     backward(theta.data(), x, tape, dy, gradient.data(), dx.data());
   }
 

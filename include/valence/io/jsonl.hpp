@@ -43,6 +43,8 @@ struct JsonlOptions {
   bool extract_prompt = true;
   std::size_t max_line_bytes = std::size_t{1} << 26;  ///< a longer line is a fault; it is not held in memory
   std::size_t max_depth = 64;                         ///< deeper nesting is a fault
+  /// With `OnFault::skip`: one fault more stops the reading with an `Error`, because faults are kept in memory.
+  std::size_t max_faults = (std::numeric_limits<std::size_t>::max)();
 };
 
 /// A line that holds no row, and why.
@@ -398,7 +400,10 @@ std::vector<JsonlFault> for_each_row(LineReader reader, F&& use, const JsonlOpti
         throw RowFault{"", fmt::format("holds {}; expected an object", kind_of(parsed.value))};
       row = RowFormat<Row>::read(parsed.value, options);
     } catch (RowFault& fault) {
-      if (options.on_fault == OnFault::stop) {
+      const bool too_many = faults.size() >= options.max_faults;
+      if (options.on_fault == OnFault::stop || too_many) {
+        if (too_many && options.on_fault == OnFault::skip)
+          fault.reason += fmt::format(" (after {} faults, as many as may be skipped)", faults.size());
         if (fault.key.empty()) fail("read_jsonl", "{} line {} {}", reader.name(), reader.number(), fault.reason);
         fail("read_jsonl", "{} line {}, key {} {}", reader.name(), reader.number(), shown(fault.key), fault.reason);
       }

@@ -134,8 +134,8 @@ class PairObjective {
   /// The loss, with its gradient in `gradient` (overwritten). `reference`: log pi_ref of each sample; empty: the
   /// uniform policy for sets of candidates, and no reference for scores. `base`: for losses that read single responses
   /// besides the pairs, or instead of them. `kl`: mismatched responses, through which no gradient goes (for `Kto`). A
-  /// loss of single responses that are desirable or not reads the chosen ones as desirable and the rejected ones as not.
-  /// Throws `Error` for an index out of range, a pair across two sets, and whatever the loss refuses.
+  /// loss of single responses that are desirable or not reads the chosen ones as desirable and the rejected ones as
+  /// not. Throws `Error` for an index out of range, a pair across two sets, and whatever the loss refuses.
   double operator()(std::span<const Scalar> theta, const Batch& x, const IndexPairs<Scalar>& pairs,
                     std::span<Scalar> gradient, std::span<const Scalar> reference = {},
                     const IndexSamples<Scalar>& base = {}, const IndexSamples<Scalar>& kl = {}) {
