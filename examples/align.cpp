@@ -282,8 +282,11 @@ int main(int argc, char** argv) {
     if (list) fmt::print("{}\n", vl::loss_names(vl::all_losses));
     if (!make.empty()) {
       std::vector<vl::PreferenceRow> rows;
-      for (TextPair& pair : made_up_pairs(600, vl::Rng{o.seed}))
-        rows.push_back({std::move(pair.prompt), std::move(pair.chosen), std::move(pair.rejected)});
+      for (TextPair& pair : made_up_pairs(600, vl::Rng{o.seed})) {
+        vl::PreferenceRow& row = rows.emplace_back();  // in place: g++ 12 warns about a moved variant, wrongly
+        row.prompt.emplace(std::move(pair.prompt));
+        row.chosen = std::move(pair.chosen), row.rejected = std::move(pair.rejected);
+      }
       vl::save_jsonl(make, rows);
     }
     return list || !make.empty() ? 0 : run(o);
