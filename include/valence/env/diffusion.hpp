@@ -39,7 +39,7 @@ struct BrownianOptions {
   double start = 0, drift = 0, volatility = 1;
 };
 /// dX = speed (mean - X) dt + volatility dW.
-struct OrnsteinUhlenbeckOptions {
+struct OrnsteinUhlenbeckDiffusion {
   double start = 0, speed = 1, mean = 0, volatility = 1;
 };
 /// dX = growth X dt + volatility X dW.
@@ -77,7 +77,7 @@ inline auto brownian(int dimension = 1, const BrownianOptions& options = {}) {
       [s = options.volatility](double) { return s; });
 }
 /// The Ornstein-Uhlenbeck process: pulled back to its mean. Errors as for `brownian`.
-inline auto ornstein_uhlenbeck(int dimension = 1, const OrnsteinUhlenbeckOptions& options = {}) {
+inline auto ornstein_uhlenbeck(int dimension = 1, const OrnsteinUhlenbeckDiffusion& options = {}) {
   check_finite("ornstein_uhlenbeck", "speed", options.speed);
   check_finite("ornstein_uhlenbeck", "mean", options.mean);
   detail::check_volatility("ornstein_uhlenbeck", options.volatility);
