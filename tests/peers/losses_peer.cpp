@@ -47,7 +47,7 @@ constexpr const char* alpha[] = {"dpo/alpha", "hinge/alpha", "exo/alpha", "rdpo/
 
 struct MeanIpoOptions {
   double beta = 0.1;
-  static constexpr std::string_view name = "MeanIpo";
+  [[maybe_unused]] static constexpr std::string_view name = "MeanIpo";
   static void fields(auto& self, auto&& f) { f("beta", self.beta); }
 };
 auto mean_ipo(MeanIpoOptions o) { return MarginLoss{MeanLogProb{}, SquareLink{1 / (2 * o.beta)}, 1.0}; }
