@@ -93,12 +93,22 @@ class DiscountedPolicy {
     left(n, n) = static_cast<double>(model_.reward(s, a));
     right.topLeftCorner(n, n) = transition_;
     for (const auto& to : model_.successors(s, a)) right(n, to.next) += static_cast<double>(to.probability);
-    const Lu lu(Matrix<double>(left - shift * right), {}, "discount_sweep");
-    for (std::ptrdiff_t j = 0; j < n; ++j) {
-      const std::span<double> column(right.data() + j * (n + 1), static_cast<std::size_t>(n + 1));
-      lu.solve(column, column);
+    Eigen::EigenSolver<Matrix<double>> solver;
+    // Rarely the iteration doesn't converge. The roots are the same from any shift, so then it starts from another.
+    for (const double back : {0.0, 0.037, 0.173, 0.411}) {
+      const double from = shift - back;
+      const Lu lu(Matrix<double>(left - from * right), {}, "discount_sweep");
+      Matrix<double> inverted = right;
+      for (std::ptrdiff_t j = 0; j < n; ++j) {
+        const std::span<double> column(inverted.data() + j * (n + 1), static_cast<std::size_t>(n + 1));
+        lu.solve(column, column);
+      }
+      solver.compute(inverted, false);
+      if (solver.info() == Eigen::Success) {
+        shift = from;
+        break;
+      }
     }
-    const Eigen::EigenSolver<Matrix<double>> solver(right, false);
     if (solver.info() != Eigen::Success) fail("discount_sweep", "the eigenvalues of a pencil didn't converge");
     std::vector<double> result;
     for (std::ptrdiff_t i = 0; i <= n; ++i) {
