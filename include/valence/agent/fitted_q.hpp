@@ -19,6 +19,7 @@
 
 namespace valence {
 
+/// What an iteration of `FittedQ` does.
 struct FittedQOptions {
   double discount = 0.95;        ///< in [0, 1]
   int updates = 60;              ///< >= 1: steps of the optimizer an iteration

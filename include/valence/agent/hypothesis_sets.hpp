@@ -13,6 +13,7 @@
 
 #include "valence/agent/lin_ucb.hpp"
 #include "valence/core/error.hpp"
+#include "valence/core/math.hpp"
 #include "valence/core/types.hpp"
 #include "valence/mdp/finite_mdp.hpp"
 #include "valence/planning/gain_bias.hpp"
@@ -67,9 +68,8 @@ inline void check_step(std::string_view where, int states, int actions, int stat
 
 /// The first of the best actions of a state.
 inline int best_action(const Matrix<double>& values, int state) {
-  std::ptrdiff_t best = 0;
-  values.col(state).maxCoeff(&best);
-  return static_cast<int>(best);
+  return static_cast<int>(
+      argmax(std::span<const double>(values.col(state).data(), static_cast<std::size_t>(values.rows()))));
 }
 
 }  // namespace detail

@@ -110,16 +110,13 @@ class Mpo : public detail::ActorAndCritics<F, SquashedGaussian<A>, C, O> {
   /// Remembers the transition and, where it is time, learns.
   template <class State, class V>
   void learn(const Transition<State, V>& t, Rng& rng) {
-    this->remember(t);
-    if (this->steps_ >= options_.warm_up && this->steps_ % options_.train_every == 0)
-      for (int k = 0; k < options_.updates; ++k) update(rng);
+    this->learn_by(t, options_, [&] { update(rng); });
   }
 
   /// One gradient step of critic, multipliers and actor on a batch of what is remembered. `learn` does this by itself.
   void update(Rng& rng) {
-    auto& b = this->batch_;
-    this->memory_.sample(static_cast<std::size_t>(options_.batch), b, rng,
-                         {.steps = static_cast<std::size_t>(options_.n_step), .discount = options_.discount});
+    this->draw_batch(options_, rng);
+    const auto& b = this->batch_;
     const double factor = options_.step_factor.in("Mpo", "step_factor", this->updates(), 0, 1e9);
     const auto n = static_cast<Eigen::Index>(b.size());
 

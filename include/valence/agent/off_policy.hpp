@@ -167,6 +167,20 @@ class ActorAndCritics {
     ++steps_;
   }
 
+  /// Remembers the transition and, where it is time by the agent's options, updates.
+  template <class T, class Options, class Update>
+  void learn_by(const T& t, const Options& options, Update&& update) {
+    remember(t);
+    if (steps_ >= options.warm_up && steps_ % options.train_every == 0)
+      for (int k = 0; k < options.updates; ++k) update();
+  }
+  /// Draws the batch of an update.
+  template <class Options>
+  void draw_batch(const Options& options, Rng& rng) {
+    memory_.sample(static_cast<std::size_t>(options.batch), batch_, rng,
+                   {.steps = static_cast<std::size_t>(options.n_step), .discount = options.discount});
+  }
+
   /// The critics' input: states above `action(j)`, the numbers of each column's action.
   template <class ActionOf>
   void join(const Matrix<S>& states, ActionOf&& action, Matrix<S>& x) const {

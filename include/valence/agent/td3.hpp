@@ -92,17 +92,14 @@ class DeterministicActorCritic : public ActorAndCritics<F, Deterministic<A>, C, 
   /// Remembers the transition and, where it is time, learns.
   template <class State, class T>
   void learn(const Transition<State, T>& t, Rng& rng) {
-    this->remember(t);
-    if (this->steps_ >= options_.warm_up && this->steps_ % options_.train_every == 0)
-      for (int k = 0; k < options_.updates; ++k) update(rng);
+    this->learn_by(t, options_, [&] { update(rng); });
   }
 
   /// One gradient step of the critics on a batch of what is remembered, and where it is time of the actor. `learn` does
   /// this by itself.
   void update(Rng& rng) {
-    auto& b = this->batch_;
-    this->memory_.sample(static_cast<std::size_t>(options_.batch), b, rng,
-                         {.steps = static_cast<std::size_t>(options_.n_step), .discount = options_.discount});
+    this->draw_batch(options_, rng);
+    const auto& b = this->batch_;
     const double factor = options_.step_factor.in(this->where_, "step_factor", this->updates(), 0, 1e9);
     const Eigen::Index n = static_cast<Eigen::Index>(b.size());
 

@@ -303,10 +303,11 @@ class Run {
 ///     auto log = train(agent, env, {.episodes = 500}, rng, ProgressBar{}, StopWhenSolved{195});
 ///
 /// Callbacks take a `const Episode&`, when one ends, or a `const ProgressEvent&`, every 1024 steps and at the end; they
-/// return nothing or whether to go on. One that takes a `const LearningEvent&` is told the agent's `metrics()` just before
-/// an episode's callbacks. A callback that takes several of these gets them all. The environment and the agent draw from streams of their own; `rng` gives the
-/// one output that these are split by, so that a second call plays something else. Rewards that aren't finite throw
-/// `Error`, as do limits out of range and an agent with another number of actions than the environment.
+/// return nothing or whether to go on. One that takes a `const LearningEvent&` is told the agent's `metrics()` just
+/// before an episode's callbacks. A callback that takes several of these gets them all. The environment and the agent
+/// draw from streams of their own; `rng` gives the one output that these are split by, so that a second call plays
+/// something else. Rewards that aren't finite throw `Error`, as do limits out of range and an agent with another number
+/// of actions than the environment.
 template <class AgentType, class E, class... Callbacks>
 TrainingLog train(AgentType& agent, E env, const TrainOptions& options, Rng& rng, Callbacks&&... callbacks) {
   explain_environment<E>();

@@ -33,6 +33,20 @@ inline std::span<const double> answers_to(const Matrix<double>& policy, int prom
   return {policy.col(prompt).data(), static_cast<std::size_t>(policy.rows())};
 }
 
+/// `pairs` prompts, each alike, and what `judged(drawn, prompt, answer)` adds of each; `answer()` draws of the policy.
+template <PairJudge J, class Judged>
+ResponsePairs draw_pairs(std::string_view where, const J& judge, const Matrix<double>& policy, std::size_t pairs,
+                         Rng& rng, Judged&& judged) {
+  check_positive(where, "pairs", pairs);
+  check_judged_policy(where, judge, policy);
+  ResponsePairs drawn;
+  for (std::size_t i = 0; i < pairs; ++i) {
+    const int x = rng.below(judge.prompts());
+    judged(drawn, x, [&] { return static_cast<int>(rng.categorical(answers_to(policy, x))); });
+  }
+  return drawn;
+}
+
 }  // namespace detail
 
 /// Two answers of the policy and the probability that the first is the better one, sigmoid(r(y_1) - r(y_2)), where r is
@@ -47,13 +61,8 @@ struct SoftPairs {
   template <PairJudge J>
   ResponsePairs operator()(const J& judge, const Matrix<double>& policy, Rng& rng) const {
     constexpr std::string_view where = "SoftPairs";
-    check_positive(where, "pairs", pairs);
     check_positive(where, "opponents", opponents);
-    detail::check_judged_policy(where, judge, policy);
-    ResponsePairs drawn;
-    for (std::size_t i = 0; i < pairs; ++i) {
-      const int x = rng.below(judge.prompts());
-      const auto answer = [&] { return static_cast<int>(rng.categorical(detail::answers_to(policy, x))); };
+    return detail::draw_pairs(where, judge, policy, pairs, rng, [&](auto& drawn, int x, auto&& answer) {
       const int first = answer(), second = answer();
       double ahead = 0;
       for (int k = 0; k < opponents; ++k) {
@@ -62,8 +71,7 @@ struct SoftPairs {
       }
       drawn.push_back(x, first, second);
       drawn.p_chosen.push_back(sigmoid(ahead / opponents));
-    }
-    return drawn;
+    });
   }
 };
 
@@ -73,18 +81,11 @@ struct JudgedPairs {
 
   template <PairJudge J>
   ResponsePairs operator()(const J& judge, const Matrix<double>& policy, Rng& rng) const {
-    constexpr std::string_view where = "JudgedPairs";
-    check_positive(where, "pairs", pairs);
-    detail::check_judged_policy(where, judge, policy);
-    ResponsePairs drawn;
-    for (std::size_t i = 0; i < pairs; ++i) {
-      const int x = rng.below(judge.prompts());
-      const auto answer = [&] { return static_cast<int>(rng.categorical(detail::answers_to(policy, x))); };
+    return detail::draw_pairs("JudgedPairs", judge, policy, pairs, rng, [&](auto& drawn, int x, auto&& answer) {
       const int first = answer(), second = answer();
       const bool first_wins = rng.bernoulli(judge.preference(x, first, second));
       drawn.push_back(x, first_wins ? first : second, first_wins ? second : first);
-    }
-    return drawn;
+    });
   }
 };
 

@@ -71,8 +71,8 @@ class RobustRegulariser {
   }
 
   /// `y`: the outputs at `x`, of a forward with another tape. Adds the gradient of the mean over batch and outputs with
-  /// respect to y to `dy`, and that with respect to theta by way of the perturbed states to `gradient`; returns the mean. With weight
-  /// 0 nothing is computed or drawn.
+  /// respect to y to `dy`, and that with respect to theta by way of the perturbed states to `gradient`; returns the
+  /// mean. With weight 0 nothing is computed or drawn.
   double operator()(const F& f, std::span<const S> theta, const Matrix<S>& x, const Outputs<S>& y, Matrix<S>& dy,
                     std::span<S> gradient, Rng& rng) {
     if (loss_.weight == 0) return 0;

@@ -43,8 +43,9 @@ std::size_t check_critic_gradients(std::string_view where, std::span<const S> g,
 }  // namespace detail
 
 /// sum_d (g_d e_d)^2 with g = grad V(s') at the *observed* next state: the value-gradient weighted loss (Voelcker et al.
-/// 2022, arXiv:2204.01464, equation 7). It bounds the first-order Taylor expansion of IterVAML's loss from above, (g'e)^2 <= dim * sum_d
-/// (g_d e_d)^2, is convex in the prediction, and asks for V at no state that the model made up. Gradient 2 g_d^2 e_d.
+/// 2022, arXiv:2204.01464, equation 7). It bounds the first-order Taylor expansion of IterVAML's loss from above, (g'e)^2
+/// <= dim * sum_d (g_d e_d)^2, is convex in the prediction, and asks for V at no state that the model made up. Gradient
+/// 2 g_d^2 e_d.
 ///
 /// A model that predicts the reward as well counts its error unweighted: append the reward to m and s', and a 1 to g.
 struct Vagram {
@@ -116,9 +117,8 @@ struct IterVaml {
 };
 
 /// Shortens the gradients (coordinates x samples) whose norm is above the batch's `level` quantile to that quantile
-/// (type 7), so that a few steep places don't own the loss (Voelcker et al. 2022 clip likewise; the released code's condition
-/// seldom holds). `level` in (0, 1]; 1
-/// changes nothing. Returns the quantile. Throws `Error` for an empty batch, a level outside its range and gradients
+/// (type 7), so that a few steep places don't own the loss (Voelcker et al. 2022 clip likewise; the released code's
+/// condition seldom holds). `level` in (0, 1]; 1 changes nothing. Returns the quantile. Throws `Error` for an empty batch, a level outside its range and gradients
 /// that aren't finite.
 template <Scalar S>
 S clip_norms_by_quantile(Matrix<S>& gradients, double level = 0.95) {
